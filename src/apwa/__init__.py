@@ -1,0 +1,1 @@
+"""apwa: a job in plain words over data of any size, planned by one agent, worked by thousands."""

@@ -1,0 +1,49 @@
+"""Commands to a running run. Every front end writes the same ones; the driver journals them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from apwa.vocabulary.usage import Caps
+
+
+class _Command(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Approve(_Command, frozen=True):
+    """Run the plan version that the pilot tried."""
+
+    plan_version: int
+
+
+class Pause(_Command, frozen=True):
+    """Finish what is in flight and stop; the run can be resumed."""
+
+
+class Cancel(_Command, frozen=True):
+    """End the run with what it has. ``now``: do not wait for what is in flight."""
+
+    now: bool = False
+
+
+class ChangeLimits(_Command, frozen=True):
+    """New caps or ceilings from now on. None leaves a limit as it is."""
+
+    caps: Caps | None = None
+    concurrency: int | None = None
+    max_failures: float | None = None
+
+
+Command = Approve | Pause | Cancel | ChangeLimits
+
+_decoder = msgspec.json.Decoder(Command)
+
+
+def encode_command(command: Command) -> bytes:
+    return msgspec.json.encode(command)
+
+
+def decode_command(data: bytes) -> Command:
+    """Raises msgspec.ValidationError for anything that is no command."""
+    return _decoder.decode(data)

@@ -1,0 +1,196 @@
+"""The run's one stream of events: versioned, append-only, numbered from 1.
+
+Kept in the journal and read alike by the terminal, ``--display json`` and whatever comes.
+Rows are not events; steps, hosts, limits and the manager are, with aggregates once a second.
+An event's ``at`` is seconds since the epoch, for people; nothing computes with it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from apwa.vocabulary.usage import Usage
+
+
+class _Event(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class RunStarted(_Event, frozen=True):
+    run: str
+    job: str
+    models: list[str]
+    practice: bool  # the practice model answers: say so wherever it shows
+    resumed: bool = False
+
+
+class TableRead(_Event, frozen=True):
+    table: str
+    rows: int
+    columns: int
+    source: str
+
+
+class ManagerSaid(_Event, frozen=True):
+    """A turn of the manager: its words, or the tool it called, in one line."""
+
+    words: str
+    tool: str = ""
+
+
+class PlanChanged(_Event, frozen=True):
+    version: int
+    steps: list[str]
+    reason: str = ""
+
+
+class StepOpened(_Event, frozen=True):
+    scope: str
+    step: str
+    kind: str  # template, reduce, query, rows
+    rows: int
+    done: int = 0  # by an earlier try
+
+
+class StepProgress(_Event, frozen=True):
+    """Aggregates of a step, once a second while it is open.
+
+    ``limit`` names what bounds the pace now: ``endpoint``, ``ceiling``, ``budget``, ``rows``,
+    ``cpu``, or ``waiting until 12:04 (429)``. Latencies in seconds.
+    """
+
+    scope: str
+    step: str
+    rows: int
+    done: int
+    quarantined: int
+    retries: int
+    in_flight: int
+    usage: Usage
+    rate: float  # rows a second, lately
+    latency_p50: float = 0.0
+    latency_p95: float = 0.0
+    left_s: float | None = None
+    limit: str = ""
+    slowest: str = ""  # the row in flight for longest, and since when
+
+
+class StepClosed(_Event, frozen=True):
+    scope: str
+    step: str
+    rows: int
+    done: int
+    quarantined: int
+    skipped: int
+    usage: Usage
+
+
+class Trouble(_Event, frozen=True):
+    """Something a person should know; equal ones are said once, with a count."""
+
+    kind: str
+    message: str
+    count: int = 1
+    step: str = ""
+
+
+class EndpointFound(_Event, frozen=True):
+    """What the probe call found out about an endpoint."""
+
+    endpoint: str
+    model: str
+    structured: str
+    context: int | None
+    price: str
+    notes: list[str] = []
+
+
+class PaceChanged(_Event, frozen=True):
+    endpoint: str
+    slots: int
+    reason: str
+
+
+class HostChanged(_Event, frozen=True):
+    host: str
+    change: str  # joined, lost, left
+    detail: str = ""
+
+
+class PilotDone(_Event, frozen=True):
+    """Forecast for the full run, with its range: (low, likely, high). Money in nano-dollars."""
+
+    plan_version: int
+    rows: int
+    failed: int
+    cost_nusd: tuple[int, int, int] | None
+    seconds: tuple[float, float, float]
+    tokens: tuple[int, int, int]
+
+
+class ApprovalNeeded(_Event, frozen=True):
+    plan_version: int
+    why: str
+
+
+class Approved(_Event, frozen=True):
+    plan_version: int
+    by: str  # person, --yes, --max-cost
+
+
+class CommandTaken(_Event, frozen=True):
+    command: str
+
+
+class RunEnded(_Event, frozen=True):
+    """``state``: done, paused, cancelled, failed, refused. Counts are the answer step's."""
+
+    state: str
+    reason: str
+    rows: int
+    done: int
+    quarantined: int
+    skipped: int
+    usage: Usage
+    answer: str = ""
+
+
+Event = (
+    RunStarted
+    | TableRead
+    | ManagerSaid
+    | PlanChanged
+    | StepOpened
+    | StepProgress
+    | StepClosed
+    | Trouble
+    | EndpointFound
+    | PaceChanged
+    | HostChanged
+    | PilotDone
+    | ApprovalNeeded
+    | Approved
+    | CommandTaken
+    | RunEnded
+)
+
+
+class Numbered(msgspec.Struct, frozen=True):
+    """An event with its place in the stream."""
+
+    number: int
+    at: float
+    event: Event
+    version: int = 1
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    return msgspec.json.encode(event)
+
+
+def decode_event(data: bytes) -> Event:
+    """Raises msgspec.ValidationError for anything that is no event."""
+    return _decoder.decode(data)

@@ -1,0 +1,151 @@
+"""The messages between driver and host: plain, versioned data, encoded as MessagePack.
+
+Durations, never wall times. A host repeats an ``Outcomes`` until it is acknowledged; a driver
+may repeat anything: every message can be applied twice without harm.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from apwa.vocabulary.kinds import ErrorKind
+from apwa.vocabulary.work import LeaseItem, Outcome, WorkSpec
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+# ---- driver to host
+
+
+class OpenStep(_Message, frozen=True):
+    scope: str
+    spec: WorkSpec
+
+
+class CloseStep(_Message, frozen=True):
+    scope: str
+    step: str
+
+
+class Grant(_Message, frozen=True):
+    """What a host may use of an endpoint from now on. Replaces the slots given before.
+
+    ``calls``, ``tokens`` and ``cost_nusd`` are added to what the host holds; None says that
+    the run has no such cap. ``hold_s`` > 0: begin no call for so long.
+    """
+
+    endpoint: str
+    slots: int
+    hold_s: float = 0.0
+    calls: int | None = None
+    tokens: int | None = None
+    cost_nusd: int | None = None
+
+
+class Lease(_Message, frozen=True):
+    scope: str
+    step: str
+    items: list[LeaseItem]
+
+
+class Revoke(_Message, frozen=True):
+    """Give leases back. ``begun`` also those whose first call has begun (their cost is lost)."""
+
+    lease_ids: list[int]
+    begun: bool = False
+
+
+class Ack(_Message, frozen=True):
+    lease_ids: list[int]
+
+
+class Shutdown(_Message, frozen=True):
+    pass
+
+
+ToHost = OpenStep | CloseStep | Grant | Lease | Revoke | Ack | Shutdown
+
+
+# ---- host to driver
+
+
+class Described(_Message, frozen=True):
+    """A host's first word."""
+
+    host: str
+    capacity: int  # leases it can hold
+    capabilities: list[str]
+    versions: dict[str, str]
+
+
+class Outcomes(_Message, frozen=True):
+    items: list[Outcome]
+
+
+class Returned(_Message, frozen=True):
+    """Leases given back unworked, after a ``Revoke`` or for want of budget."""
+
+    lease_ids: list[int]
+
+
+class PaceSample(msgspec.Struct, frozen=True, array_like=True):
+    """How one call went, for the gate."""
+
+    kind: ErrorKind | None
+    latency_s: float
+    retry_after_s: float | None = None
+    message: str = ""
+
+
+class Pace(_Message, frozen=True):
+    endpoint: str
+    samples: list[PaceSample]
+    in_flight: int = 0
+
+
+class Hungry(_Message, frozen=True):
+    """The host has a call that its grant cannot pay: the most that this call may take."""
+
+    endpoint: str
+    calls: int
+    tokens: int
+    cost_nusd: int
+
+
+class Settled(_Message, frozen=True):
+    """Budget that all calls have drawn since the last such message, whatever came of them."""
+
+    endpoint: str
+    calls: int
+    tokens: int
+    cost_nusd: int
+
+
+class Heartbeat(_Message, frozen=True):
+    leases: int
+    in_flight: int
+    oldest_lease_s: float = 0.0
+    oldest_ordinal: int = -1
+
+
+FromHost = Described | Outcomes | Returned | Pace | Hungry | Settled | Heartbeat
+
+_encoder = msgspec.msgpack.Encoder()
+_to_host = msgspec.msgpack.Decoder(ToHost)
+_from_host = msgspec.msgpack.Decoder(FromHost)
+
+
+def encode(message: ToHost | FromHost) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_to_host(data: bytes) -> ToHost:
+    """Raises msgspec.ValidationError for bytes that are no such message."""
+    return _to_host.decode(data)
+
+
+def decode_from_host(data: bytes) -> FromHost:
+    """Raises msgspec.ValidationError for bytes that are no such message."""
+    return _from_host.decode(data)

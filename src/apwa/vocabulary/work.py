@@ -1,0 +1,117 @@
+"""What a host must know to work a step, and what comes back: plain, versioned data.
+
+A ``WorkSpec`` is sent once a step; a ``LeaseItem`` is one subtask; an ``Outcome`` is what a
+worker makes of it. All of it survives encoding, so that a host may live anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from apwa.vocabulary.kinds import ErrorKind
+from apwa.vocabulary.usage import Price, Usage
+
+Values = list[Any]
+"""A row's values in the order of ``WorkSpec.columns``: str, int, float, bool, None, lists, dicts."""
+
+
+class WorkLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one subtask."""
+
+    output_tokens: int = 2048  # of one call
+    turns: int = 12  # calls of one attempt, tool turns and repair rounds included
+    repairs: int = 2  # of those, rounds that feed a contract failure back
+    attempts: int = 3  # fresh starts that may be charged to the row
+    timeout_s: float = 300.0  # of one attempt
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A capability that a template grants its workers, with its arguments."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class TagSpec(msgspec.Struct, frozen=True):
+    """How a column's value is laid into the user message: between ``<name-nonce>`` tags."""
+
+    column: str
+    name: str  # [a-z0-9_]{1,32}, never the raw header
+
+
+class ContractSpec(msgspec.Struct, frozen=True):
+    """What an answer must satisfy, as plain data."""
+
+    schema: dict[str, Any]  # a JSON Schema of an object
+    checks: list[str] = []  # SQL conditions over input.x and output.y
+    quotes: dict[str, str] = {}  # path of a field in the answer -> source column
+    input_types: dict[str, str] = {}  # column -> Arrow type in words, of columns that checks use
+
+
+class WorkSpec(msgspec.Struct, frozen=True):
+    """Everything that the subtasks of one step share. Sent to a host once."""
+
+    step: str
+    system: str  # the whole system message, byte-identical for every subtask
+    tags: list[TagSpec]  # in the order of the user message
+    nonce: str
+    columns: list[str]  # what LeaseItem.values hold, in order
+    contract: ContractSpec
+    endpoint: str  # the name under which the host knows the endpoint
+    model: str  # as the endpoint names it
+    prefix_hash: bytes  # for reuse keys: the request without nonce, contract, grants, versions
+    grants: list[Granted] = []
+    limits: WorkLimits = WorkLimits()
+    parameters: dict[str, Any] = {}  # temperature and the like, only what the user set
+    price: Price | None = None
+    reduce: bool = False  # values[0] is then a list of items, each a list in the order of tags
+    version: int = 1
+
+
+class LeaseItem(msgspec.Struct, frozen=True, array_like=True):
+    """One subtask on its way to a host."""
+
+    lease_id: int
+    ordinal: int
+    generation: int
+    reuse_key: bytes
+    values: Values
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One model call made for a subtask."""
+
+    call_id: str
+    model: str
+    kind: ErrorKind | None  # None: the call itself went well
+    usage: Usage
+    duration_s: float
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a worker made of a lease. ``kind`` None means done, and ``answer`` is then set.
+
+    ``raw`` is the model's own text; ``answer`` the JSON that satisfied the contract, with
+    quotes put into the source's own words.
+    """
+
+    lease_id: int
+    ordinal: int
+    generation: int
+    reuse_key: bytes
+    kind: ErrorKind | None = None
+    answer: bytes = b""
+    raw: str = ""
+    message: str = ""  # why it failed, in words: field, rule, the model's own words
+    attempts: list[Attempt] = []
+    duration_s: float = 0.0
+    transcript: bytes = b""  # of several turns: JSON, compressed; empty for one plain call
+
+    @property
+    def usage(self) -> Usage:
+        total = Usage()
+        for attempt in self.attempts:
+            total = total + attempt.usage
+        return total
