@@ -14,7 +14,7 @@ from apwa.vocabulary.kinds import ErrorKind
 from apwa.vocabulary.usage import Price, Usage
 
 Values = list[Any]
-"""A row's values in the order of ``WorkSpec.columns``: str, int, float, bool, None, lists, dicts."""
+"""A row's plain values, in the order of ``WorkSpec.columns``."""
 
 
 class WorkLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
