@@ -1,0 +1,73 @@
+"""Language models: one lean client for every server that speaks the OpenAI protocol.
+
+It names models, finds out what their endpoints do, sends and reads calls, says what went wrong
+and what it cost. It never retries for pace, never decides what a failure means for a row, keeps
+no list of models, and shows a key to nobody.
+"""
+
+from apwa.models.client import LeanChat
+from apwa.models.dialect import Dialect
+from apwa.models.endpoints import ModelSettings, OpenedModel, open_model, practice_faults
+from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
+from apwa.models.prices import PRACTICE, context_of, cost, price_of
+from apwa.models.probing import EndpointTraits, find_out
+from apwa.models.seam import (
+    ChatFailure,
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    Codec,
+    Image,
+    Message,
+    Part,
+    PreparedChat,
+    Role,
+    Stop,
+    Structured,
+    Text,
+    Tokens,
+    ToolCall,
+    ToolSpec,
+    Transport,
+    WireReply,
+    WireRequest,
+)
+from apwa.models.transport import HttpTransport
+
+__all__ = [
+    "PRACTICE",
+    "ChatFailure",
+    "ChatModel",
+    "ChatReply",
+    "ChatRequest",
+    "Codec",
+    "Dialect",
+    "EndpointTraits",
+    "HttpTransport",
+    "Image",
+    "LeanChat",
+    "Message",
+    "ModelSettings",
+    "OpenAICodec",
+    "OpenedModel",
+    "Part",
+    "PreparedChat",
+    "Role",
+    "Stop",
+    "Structured",
+    "Text",
+    "Tokens",
+    "ToolCall",
+    "ToolSpec",
+    "Transport",
+    "WireReply",
+    "WireRequest",
+    "canonical_bytes",
+    "context_of",
+    "cost",
+    "curl_line",
+    "find_out",
+    "open_model",
+    "practice_faults",
+    "price_of",
+]

@@ -1,0 +1,156 @@
+"""The lean chat client: codec and transport joined, with what it has learned of the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from apwa.models.dialect import Dialect
+from apwa.models.failures import clip, scrub
+from apwa.models.openai_codec import OpenAICodec, encode_json
+from apwa.models.repair import amend
+from apwa.models.seam import (
+    ChatFailure,
+    ChatReply,
+    ChatRequest,
+    PreparedChat,
+    Transport,
+    WireReply,
+    WireRequest,
+)
+from apwa.models.transport import HttpTransport
+
+_MOST_REPAIRS = 8  # more than the dialect has ways to change for one request
+
+
+def _be_silent(_notice: str) -> None:
+    pass
+
+
+class LeanChat:
+    """A ChatModel over an OpenAI-protocol endpoint.
+
+    Args:
+        base_url: The endpoint's address, with its ``/v1``.
+        key: The API key; empty for none. It stands in no message, error or request printed.
+        dialect: What is known of the endpoint.
+        headers: Further headers of each request.
+        on_notice: Told once of each parameter that the endpoint refuses.
+        transport: Another way to move bytes.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str = "",
+        *,
+        dialect: Dialect | None = None,
+        headers: dict[str, str] | None = None,
+        on_notice: Callable[[str], None] = _be_silent,
+        transport: Transport | None = None,
+    ) -> None:
+        self._key = key
+        self._headers = headers or {}
+        self._on_notice = on_notice
+        self._transport = transport or HttpTransport(key)
+        self._codec = OpenAICodec(base_url, dialect, headers)
+
+    @property
+    def codec(self) -> OpenAICodec:
+        """The codec as of now: a notice may have changed its dialect since."""
+        return self._codec
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._codec.dialect
+
+    def adopt(self, dialect: Dialect) -> None:
+        """Speak so from now on, as an earlier probe has found out."""
+        if dialect != self._codec.dialect:
+            self._codec = OpenAICodec(self._codec.base_url, dialect, self._headers)
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Raises ChatFailure."""
+        return await self.exchange(lambda codec: codec.encode(request), request.timeout_s)
+
+    def prepare(self, request: ChatRequest) -> PreparedChat:
+        """Serialise everything but the last user message of ``request``, which is left out."""
+        return _Prepared(self, request)
+
+    async def get(self, url: str, timeout_s: float) -> WireReply:
+        """Fetch a page of the endpoint, such as its list of models. Raises ChatFailure."""
+        wire = WireRequest("GET", url, {"accept": "application/json"}, b"")
+        try:
+            return await self._transport.send(wire, timeout_s)
+        except ChatFailure as failure:
+            raise self._without_key(failure) from None
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def exchange(
+        self, encode: Callable[[OpenAICodec], WireRequest], timeout_s: float
+    ) -> ChatReply:
+        """Send what ``encode`` makes, mending its form where the endpoint asks for another.
+
+        Raises:
+            ChatFailure: The call brought no reply.
+        """
+        try:
+            repairs = 0
+            while True:
+                codec = self._codec
+                wire = encode(codec)
+                reply = await self._transport.send(wire, timeout_s)
+                if reply.status not in (400, 422) or repairs == _MOST_REPAIRS:
+                    return codec.decode(reply)
+                if not self._mend(codec, wire, reply):
+                    return codec.decode(reply)
+                repairs += 1
+        except ChatFailure as failure:
+            raise self._without_key(failure) from None
+
+    def _mend(self, codec: OpenAICodec, wire: WireRequest, reply: WireReply) -> bool:
+        """Whether the request is worth sending again, in the dialect as it now is."""
+        if self._codec is not codec:  # another call has mended it meanwhile
+            return True
+        amended = amend(codec.dialect, wire.body, reply)
+        if amended is None:
+            return False
+        dialect, notice = amended
+        self.adopt(dialect)
+        self._on_notice(notice)
+        return True
+
+    def _without_key(self, failure: ChatFailure) -> ChatFailure:
+        return ChatFailure(
+            failure.kind,
+            clip(scrub(failure.message, self._key)),
+            retry_after_s=failure.retry_after_s,
+            status=failure.status,
+            sent=failure.sent,
+        )
+
+
+class _Prepared:
+    """The short path: one concatenation a call, and no request object."""
+
+    def __init__(self, chat: LeanChat, request: ChatRequest) -> None:
+        self._chat = chat
+        self._request = msgspec.structs.replace(request, call_id="")
+        self._codec = chat.codec
+        self._halves = self._codec.halves(self._request)
+
+    async def complete_text(self, user: str, *, timeout_s: float) -> ChatReply:
+        """Raises ChatFailure."""
+        text = encode_json(user)
+
+        def encode(codec: OpenAICodec) -> WireRequest:
+            if codec is not self._codec:
+                self._halves = codec.halves(self._request)
+                self._codec = codec
+            before, after = self._halves
+            return WireRequest("POST", codec.url, codec.headers, before + text + after)
+
+        return await self._chat.exchange(encode, timeout_s)

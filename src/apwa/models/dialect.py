@@ -1,0 +1,32 @@
+"""How one endpoint and model want the OpenAI protocol spoken: found out, never looked up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from apwa.models.seam import Structured
+
+LimitName = Literal["max_tokens", "max_completion_tokens"]
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """What a client has learned about an endpoint. Kept in the journal, so plain data.
+
+    Attributes:
+        structured: How the endpoint is asked to hold to a schema.
+        limit: The name of the output limit.
+        dropped: Parameters that the endpoint refuses.
+        renamed: The limit's name was changed once; changing it back would only go round.
+        strict: Schemas that keep to the strict rules are marked so.
+        schema_with_tools: A schema may be asked for beside tools. Servers that hold a schema
+            by grammar could not call a tool any more, so most are asked for either.
+    """
+
+    structured: Structured = "json_schema"
+    limit: LimitName = "max_tokens"
+    dropped: frozenset[str] = frozenset()
+    renamed: bool = False
+    strict: bool = True
+    schema_with_tools: bool = False

@@ -1,0 +1,188 @@
+"""Reading a chat completion: typed, lenient where servers differ, never guessing.
+
+Reasoning, wherever a server puts it, is kept apart from the answer's text.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from apwa.models.failures import failure_of, no_completion
+from apwa.models.seam import ChatReply, Stop, Tokens, ToolCall, WireReply
+from apwa.vocabulary import NUSD_PER_USD
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: str | dict[str, Any] | None = ""
+
+
+class _Call(msgspec.Struct):
+    id: str | None = ""
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
+class _Chunk(msgspec.Struct):
+    type: str = "text"
+    text: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Chunk] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | dict[str, Any] | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message = msgspec.field(default_factory=_Message)
+    finish_reason: str | None = None
+    error: msgspec.Raw | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = 0
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    cost: float | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    model: str | None = ""
+    id: str | None = ""
+    error: msgspec.Raw | None = None
+
+
+_decoder = msgspec.json.Decoder(_Completion, strict=False)
+
+_STOPS: dict[str, Stop] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "filter",
+    "refusal": "refusal",
+}
+_LIMIT_MARKS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
+
+
+def read_reply(reply: WireReply) -> ChatReply:
+    """Raises ChatFailure for a body that is no completion, or that is an error in disguise."""
+    try:
+        completion = _decoder.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise no_completion(reply, str(error)) from None
+    if not completion.choices:
+        if _given(completion.error):
+            raise failure_of(reply)
+        raise no_completion(reply, "it has no choices")
+    choice = completion.choices[0]
+    error = choice.error
+    if _given(error):  # a router's upstream broke off in mid-answer
+        raise failure_of(
+            WireReply(reply.status, reply.headers, b'{"error":' + bytes(error or b"") + b"}")
+        )
+    message = choice.message
+    text, reasoning = _without_thoughts(message)
+    calls = [_call(call, index) for index, call in enumerate(message.tool_calls or [])]
+    stop = _stop(choice, text, calls)
+    return ChatReply(
+        text=(message.refusal or text) if stop == "refusal" else text,
+        calls=calls,
+        stop=stop,
+        tokens=_tokens(completion.usage),
+        model=completion.model or "",
+        request_id=reply.headers.get("x-request-id") or completion.id or "",
+        reasoning=reasoning,
+        limits={
+            name: value for name, value in reply.headers.items() if name.startswith(_LIMIT_MARKS)
+        },
+    )
+
+
+def _given(raw: msgspec.Raw | None) -> bool:
+    return raw is not None and bytes(raw) not in (b"null", b"{}", b'""', b"")
+
+
+def _call(call: _Call, index: int) -> ToolCall:
+    arguments = call.function.arguments
+    if isinstance(arguments, dict):
+        arguments = msgspec.json.encode(arguments).decode()
+    return ToolCall(call.id or f"call_{index}", call.function.name, arguments or "{}")
+
+
+def _stop(choice: _Choice, text: str, calls: list[ToolCall]) -> Stop:
+    known = _STOPS.get(choice.finish_reason or "")
+    if known is not None:
+        return known
+    if calls:
+        return "tools"
+    if choice.message.refusal and not text:
+        return "refusal"
+    return "end"
+
+
+def _without_thoughts(message: _Message) -> tuple[str, str]:
+    """The answer's text, and the reasoning from wherever it stands."""
+    content = message.content
+    if isinstance(content, list):
+        content = "".join(chunk.text or "" for chunk in content if chunk.type == "text")
+    text, inline = split_thoughts(content or "")
+    apart = message.reasoning_content or ""
+    if not apart and isinstance(message.reasoning, str):
+        apart = message.reasoning
+    return text, apart or inline
+
+
+def split_thoughts(text: str) -> tuple[str, str]:
+    """Cut ``<think>…</think>`` off the front of a text: (text, thoughts).
+
+    Some chat templates open the tag in the prompt, so that the reply only closes it. A JSON
+    answer that merely speaks of the tag is left whole.
+    """
+    head = text.lstrip()
+    if head.startswith("<think>"):
+        thoughts, closed, rest = head[len("<think>") :].partition("</think>")
+        return (rest.lstrip() if closed else ""), thoughts.strip()
+    if "</think>" in head and not head.startswith(("{", "[", "```")):
+        thoughts, _, rest = head.partition("</think>")
+        return rest.lstrip(), thoughts.strip()
+    return text, ""
+
+
+def _tokens(usage: _Usage | None) -> Tokens:
+    if usage is None or not usage.prompt_tokens:
+        return Tokens(reported=False)
+    cached = usage.prompt_cache_hit_tokens
+    if usage.prompt_tokens_details is not None:
+        cached = usage.prompt_tokens_details.cached_tokens
+    details = usage.completion_tokens_details
+    output = usage.completion_tokens or 0
+    return Tokens(
+        input=usage.prompt_tokens,
+        output=output,
+        cached=min(cached or 0, usage.prompt_tokens),
+        reasoning=min((details.reasoning_tokens if details else 0) or 0, output),
+        cost_nusd=_nusd(usage.cost),
+    )
+
+
+def _nusd(dollars: float | None) -> int | None:
+    if dollars is None or not math.isfinite(dollars) or dollars < 0:
+        return None
+    return math.ceil(round(dollars * NUSD_PER_USD, 3))

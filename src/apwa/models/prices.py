@@ -1,0 +1,136 @@
+"""What a model costs: the user's own prices first, then the offline price book, else unknown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from apwa.models.seam import Tokens
+from apwa.vocabulary import Misuse, Price
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo
+
+PRACTICE = "practice"
+_PRACTICE_PRICE = Price(100.0, 400.0, source="practice test price")
+_NUSD_PER_TOKEN = 1000  # one dollar per million tokens
+
+PriceTable = Mapping[str, Mapping[str, float]]
+"""``{"openai:gpt-5.4-mini": {"input": 0.25, "output": 2.0, "cached": 0.025}}``, US dollars per
+million tokens."""
+
+
+def price_of(endpoint: str, model: str, table: PriceTable | None = None) -> Price | None:
+    """The price of a model at an endpoint; None if nobody knows it.
+
+    Args:
+        endpoint: The endpoint's name, or its address.
+        model: The model's name as the endpoint has it.
+        table: The user's prices, by ``endpoint:model`` or by the model alone.
+
+    Raises:
+        Misuse: The user's price is no price.
+    """
+    own = _own(endpoint, model, table or {})
+    if own is not None:
+        return own
+    if endpoint == PRACTICE:
+        return _PRACTICE_PRICE
+    known = _book_entry(endpoint, model)
+    return None if known is None else _from_book(known)
+
+
+def context_of(endpoint: str, model: str) -> int | None:
+    """The context size by the price book; None if it does not know the model."""
+    known = _book_entry(endpoint, model)
+    return None if known is None else known.context_window
+
+
+def cost(tokens: Tokens, price: Price | None) -> int | None:
+    """Nano-dollars of one call, rounded up. The provider's own figure wins; None is unknown."""
+    if tokens.cost_nusd is not None:
+        return tokens.cost_nusd
+    if price is None or not tokens.reported:
+        return None
+    cached_nusd = price.input_nusd if price.cached_nusd is None else price.cached_nusd
+    exact = (
+        (tokens.input - tokens.cached) * price.input_nusd
+        + tokens.cached * cached_nusd
+        + tokens.output * price.output_nusd
+    )
+    return math.ceil(round(exact, 6))  # a float's last digits are no nano-dollar
+
+
+def _own(endpoint: str, model: str, table: PriceTable) -> Price | None:
+    names = [f"{endpoint}{mark}{model}" for mark in ":/#"] + [model]
+    # a server at OPENAI_BASE_URL goes by its address, though the user wrote openai:model
+    names += [f"openai:{model}", f"openai/{model}"] if "://" in endpoint else []
+    for name in names:
+        row = table.get(name)
+        if row is not None:
+            return _from_table(name, row)
+    return None
+
+
+def _from_table(name: str, row: Mapping[str, float]) -> Price:
+    unknown = sorted(set(row) - {"input", "output", "cached"})
+    amounts = [row.get("input"), row.get("output"), row.get("cached", 0.0)]
+    if unknown or any(not isinstance(a, int | float) or not 0 <= a < 1e6 for a in amounts):
+        raise Misuse(
+            f"the price of {name} is not to be understood: {dict(row)}",
+            "prices",
+            "Give input and output (and cached, if you like) in US dollars per million tokens.",
+        )
+    cached = row.get("cached")
+    return Price(
+        row["input"] * _NUSD_PER_TOKEN,
+        row["output"] * _NUSD_PER_TOKEN,
+        None if cached is None else cached * _NUSD_PER_TOKEN,
+        "your prices",
+    )
+
+
+def _book_entry(endpoint: str, model: str) -> ModelInfo | None:
+    from genai_prices import data_snapshot  # takes most of a second, and most runs ask once
+
+    book = data_snapshot.get_snapshot()
+    by_address = "://" in endpoint
+    try:
+        _, entry = book.find_provider_model(
+            model,
+            None,
+            None if by_address else endpoint,
+            endpoint if by_address else None,
+        )
+    except LookupError:
+        return None
+    return entry
+
+
+def _from_book(entry: ModelInfo) -> Price | None:
+    prices = entry.get_prices(datetime.now(tz=UTC))
+    base = {
+        name: _per_million(getattr(prices, name, None))
+        for name in ("input_mtok", "output_mtok", "cache_read_mtok")
+    }
+    put_in, put_out, cached = base["input_mtok"], base["output_mtok"], base["cache_read_mtok"]
+    if put_in is None or put_out is None:
+        return None
+    tiered = not isinstance(getattr(prices, "input_mtok", None), Decimal)
+    return Price(
+        put_in * _NUSD_PER_TOKEN,
+        put_out * _NUSD_PER_TOKEN,
+        None if cached is None else cached * _NUSD_PER_TOKEN,
+        "genai-prices, lowest tier" if tiered else "genai-prices",
+    )
+
+
+def _per_million(price: object) -> float | None:
+    """A price, or its lowest tier: prompts of a subtask seldom reach the next one."""
+    if price is None:
+        return None
+    base = price if isinstance(price, Decimal) else getattr(price, "base", None)
+    return float(base) if isinstance(base, Decimal) else None

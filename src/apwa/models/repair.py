@@ -1,0 +1,78 @@
+"""Mending a request that an endpoint refuses for its form, once per endpoint and model.
+
+An endpoint is asked in the best form first; a refusal that names a parameter changes the
+dialect, and the same request goes again. There is no list of models that want this or that.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import msgspec
+
+from apwa.models.dialect import Dialect
+from apwa.models.failures import failure_of, said_in
+from apwa.models.seam import WireReply
+from apwa.vocabulary import ErrorKind
+
+_REFUSED = re.compile(
+    r"unsupported|not (?:currently )?(?:be )?support|unrecogni[sz]ed|unknown|not permitted"
+    r"|not allowed|extra.?(?:inputs|fields|forbidden)|unexpected|only the default|deprecated"
+    r"|not available|unavailable|not implemented|invalid (?:argument|parameter|field) name"
+)
+_SCHEMA = re.compile(
+    r"response_format|response format|json_schema|json schema|schema|structured output"
+    r"|guided|grammar|json_object"
+)
+
+
+def amend(dialect: Dialect, sent: bytes, reply: WireReply) -> tuple[Dialect, str] | None:
+    """The dialect that a refused request calls for, and a notice; None if it names nothing.
+
+    Args:
+        dialect: The dialect in which the request was made.
+        sent: The request's body.
+        reply: The refusal.
+    """
+    if reply.status not in (400, 422) or failure_of(reply).kind is not ErrorKind.BAD_REQUEST:
+        return None
+    said = said_in(reply)
+    words = f"{said.parameter} {said.words}".lower()
+    fields = cast("dict[str, object]", msgspec.json.decode(sent))
+    refused = _REFUSED.search(words) is not None
+    if refused and dialect.limit in fields and _names(words, dialect.limit):
+        return _rename_limit(dialect)
+    if refused:
+        for name in sorted(fields.keys() - {"model", "messages", "tools", "response_format"}):
+            if name != dialect.limit and _names(words, name):
+                dropped = msgspec.structs.replace(dialect, dropped=dialect.dropped | {name})
+                return dropped, f"the endpoint refuses the parameter {name}: left out from now on"
+    if "response_format" in fields and _SCHEMA.search(words):
+        return _loosen(dialect)
+    return None
+
+
+def _names(words: str, name: str) -> bool:
+    return re.search(rf"(?<![a-z_]){re.escape(name.lower())}(?![a-z_])", words) is not None
+
+
+def _rename_limit(dialect: Dialect) -> tuple[Dialect, str] | None:
+    if dialect.renamed:
+        return None
+    other = "max_completion_tokens" if dialect.limit == "max_tokens" else "max_tokens"
+    renamed = msgspec.structs.replace(dialect, limit=other, renamed=True)
+    return renamed, f"the endpoint wants its output limit named {other}"
+
+
+def _loosen(dialect: Dialect) -> tuple[Dialect, str] | None:
+    if dialect.structured == "json_schema" and dialect.strict:
+        looser = msgspec.structs.replace(dialect, strict=False)
+        return looser, "the endpoint refuses strict schemas: asked for them without strictness"
+    if dialect.structured == "json_schema":
+        looser = msgspec.structs.replace(dialect, structured="json_object")
+        return looser, "the endpoint cannot be held to a schema: asked for any JSON object"
+    if dialect.structured == "json_object":
+        looser = msgspec.structs.replace(dialect, structured="prompt")
+        return looser, "the endpoint cannot be held to JSON: asked in words only, checked here"
+    return None
