@@ -1,0 +1,25 @@
+"""Tables: reads any source into immutable typed rows, looks at them, and queries them.
+
+A table is a handle on files; nothing here ever holds all of a table's rows in memory, changes a
+table once it is written, or calls a model. Queries and checks run in locked child processes.
+"""
+
+from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
+from apwa.tables.read import read_table
+from apwa.tables.table import CONTENT, Table, key_text, plain_rows, write_table
+from apwa.tables.tokens import count_tokens
+
+__all__ = [
+    "CONTENT",
+    "Table",
+    "TableCard",
+    "card",
+    "clipped",
+    "count_tokens",
+    "key_text",
+    "pilot_ordinals",
+    "plain_rows",
+    "quoted",
+    "read_table",
+    "write_table",
+]

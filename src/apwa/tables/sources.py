@@ -1,0 +1,99 @@
+"""Finds the files that a source names, and their kind by their endings."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from apwa.vocabulary import BadInput
+
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".txt": "text",
+    ".md": "text",
+}
+_PACKED = ("csv", "json")
+_HELP = (
+    "Sources end in " + ", ".join(_KINDS) + " (.csv to .ndjson also packed, as .csv.gz), or are a"
+    " folder or glob of such files."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of one table, all of one kind, in order.
+
+    Attributes:
+        base: The folder that file names are told from.
+    """
+
+    kind: str
+    files: list[Path]
+    base: Path
+
+
+def find_source(source: str | Path) -> Source:
+    """Look up a file, folder or glob. Raises BadInput if there is nothing that can be read."""
+    text = str(source)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        inside = [p for p in path.rglob("*") if _is_shown(p, path) and not p.is_dir()]
+        return _of_one_kind(text, inside, path)
+    if not path.exists() and glob.has_magic(text):
+        base = _fixed_part(path)
+        found = map(Path, glob.iglob(str(path), recursive=True))
+        return _of_one_kind(text, [p for p in found if not p.is_dir()], base)
+    if not path.exists():
+        raise BadInput("there is no such file or folder", text, "Check the path.")
+    kind = _kind(path)
+    if kind is None:
+        raise BadInput(f"{path.suffix or 'no ending'!r} is no ending of a source", text, _HELP)
+    return Source(kind, [path], path.parent)
+
+
+def _kind(path: Path) -> str | None:
+    name = path.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
+    kind = _KINDS.get(ending)
+    return kind if kind in _PACKED or not name.endswith(".gz") else None
+
+
+def _is_shown(path: Path, base: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(base).parts)
+
+
+def _fixed_part(path: Path) -> Path:
+    """The folders of a glob before its first wildcard."""
+    fixed: list[str] = []
+    for part in path.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed) if fixed else Path()
+
+
+def _of_one_kind(source: str, files: list[Path], base: Path) -> Source:
+    if not files:
+        raise BadInput("there are no files here", source, _HELP)
+    kinds = Counter(_kind(path) for path in files)
+    if None in kinds:
+        other = min(str(path) for path in files if _kind(path) is None)
+        raise BadInput(f"a file is of no kind that can be read: {other}", source, _HELP)
+    if len(kinds) > 1:
+        words = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(kinds.items(), key=str))
+        raise BadInput(
+            f"files of several kinds are here: {words}",
+            source,
+            "Name one kind by a glob, such as 'folder/**/*.md'.",
+        )
+    return Source(str(next(iter(kinds))), sorted(files, key=lambda p: p.as_posix()), base)
