@@ -1,0 +1,20 @@
+"""Named tools that a template may grant its workers, and the registry that knows them.
+
+A worker gets what its template grants and nothing else. Nothing here calls a model, knows a row
+that was not handed to it, or reads a file outside the folder that the run was started in.
+"""
+
+from apwa.capabilities.calculator import Calculator
+from apwa.capabilities.lookup import Lookup
+from apwa.capabilities.registry import Registry
+from apwa.capabilities.seam import Capability, CapabilityCard, Session, ToolResult
+
+__all__ = [
+    "Calculator",
+    "Capability",
+    "CapabilityCard",
+    "Lookup",
+    "Registry",
+    "Session",
+    "ToolResult",
+]
