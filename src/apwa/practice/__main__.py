@@ -1,0 +1,7 @@
+"""``python -m apwa.practice``."""
+
+import sys
+
+from apwa.practice.serving import main
+
+sys.exit(main())
