@@ -1,0 +1,60 @@
+"""Runs: from a request and settings to an answer on disk; started, resumed, read, exported.
+
+Ties the layers below together and holds no rule of its own about models, rows or pace. Front
+ends use what is exported here, and never the journal by SQL of their own.
+"""
+
+from apwa.runs.again import Again
+from apwa.runs.api import arun, run
+from apwa.runs.control_files import send_command
+from apwa.runs.course import Ask, Course
+from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, list_runs
+from apwa.runs.driver import Driver, Ended, Ending, begin, take_up
+from apwa.runs.dry import DryStep, dry_run
+from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
+from apwa.runs.export import check_target
+from apwa.runs.forecast import Forecast
+from apwa.runs.handle import Answer, Run
+from apwa.runs.reading import RowView, RunReader, StepView
+from apwa.runs.reporting import duration, forecast_words, money, usage_words
+from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.stream import Listener
+
+__all__ = [
+    "NO_MODEL",
+    "Again",
+    "Answer",
+    "Ask",
+    "Course",
+    "Driver",
+    "DryStep",
+    "Ended",
+    "Ending",
+    "Forecast",
+    "Listener",
+    "PracticeProcess",
+    "RowView",
+    "Run",
+    "RunDirectory",
+    "RunReader",
+    "RunRequest",
+    "RunSettings",
+    "StepView",
+    "TableSource",
+    "arun",
+    "begin",
+    "check_target",
+    "create_run",
+    "dry_run",
+    "duration",
+    "find_run",
+    "forecast_words",
+    "home_of",
+    "list_runs",
+    "money",
+    "run",
+    "send_command",
+    "take_up",
+    "usage_words",
+    "words_of",
+]

@@ -1,0 +1,171 @@
+"""Drives a run in the foreground: display, Ctrl-C, the question for approval, the summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from apwa.cli.display import Display, make_display
+from apwa.cli.flags import Looks
+from apwa.cli.running import interactive
+from apwa.cli.summary import print_dry_run, print_rows, print_summary
+from apwa.cli.words import say
+from apwa.runs import (
+    Again,
+    Ask,
+    Course,
+    Driver,
+    Ended,
+    Forecast,
+    RunDirectory,
+    RunReader,
+    RunRequest,
+    RunSettings,
+    begin,
+    dry_run,
+    forecast_words,
+    home_of,
+    take_up,
+)
+from apwa.vocabulary.events import Numbered
+
+_TICK_S = 0.5
+
+
+async def drive_new(
+    request: RunRequest,
+    settings: RunSettings,
+    looks: Looks,
+    *,
+    dry: bool = False,
+    plan_to: Path | None = None,
+    show_plan: bool = False,
+    show_rows: int = 0,
+) -> int:
+    """Make a run and drive it; the exit code."""
+    import os
+
+    screen = _Screen(looks)
+    driver = await begin(
+        request, settings, home_of(os.environ), ask=screen.ask, listeners=[screen.show]
+    )
+    if dry:
+        return await _dry(driver, screen)
+    ended = await _drive(driver, screen, resumed=False)
+    if ended.ending.state == "planned" and show_plan:
+        _give_plan(ended.directory, plan_to)
+    print_summary(ended, quiet=looks.quiet or looks.display == "json")
+    if show_rows and ended.ending.state == "done":
+        with RunReader(ended.directory) as reader:
+            print_rows(reader.table(ended.ending.answer), show_rows)
+    return ended.ending.exit_code
+
+
+async def drive_again(
+    directory: RunDirectory, changes: Mapping[str, object], looks: Looks, again: Again | None
+) -> int:
+    """Take a run up and drive it; the exit code."""
+    screen = _Screen(looks)
+    driver = await take_up(directory, changes, again=again, ask=screen.ask, listeners=[screen.show])
+    ended = await _drive(driver, screen, resumed=True)
+    print_summary(ended, quiet=looks.quiet or looks.display == "json")
+    return ended.ending.exit_code
+
+
+async def _drive(driver: Driver, screen: _Screen, *, resumed: bool) -> Ended:
+    async with screen.live(), _ctrl_c(driver):
+        return await driver.drive(resumed=resumed)
+
+
+async def _dry(driver: Driver, screen: _Screen) -> int:
+    """Plan, then show what would be sent; the run stays, so that its plan can be used."""
+    steps = []
+
+    async def look(course: Course) -> None:
+        steps.extend(await dry_run(course))
+
+    async with screen.live(), _ctrl_c(driver):
+        ended = await driver.drive(resumed=False, at_plan=look)
+    if ended.ending.state == "planned":
+        print(ended.directory.plan_path.read_text(), end="")
+        print_dry_run(steps)
+    print_summary(ended, quiet=False)
+    return ended.ending.exit_code
+
+
+def _give_plan(directory: RunDirectory, plan_to: Path | None) -> None:
+    text = directory.plan_path.read_text()
+    if plan_to is None:
+        print(text, end="")
+    else:
+        plan_to.write_text(text)
+        print(plan_to)
+
+
+class _Screen:
+    """The display, and the one question that may interrupt it."""
+
+    def __init__(self, looks: Looks) -> None:
+        kind = "none" if looks.quiet else looks.display
+        self._display: Display = make_display(kind, sys.stderr)
+
+    def show(self, numbered: Numbered) -> None:
+        self._display.show(numbered)
+
+    @property
+    def ask(self) -> Ask | None:
+        return self._ask if interactive() else None
+
+    async def _ask(self, course: Course, forecast: Forecast | None) -> bool:
+        self._display.pause()
+        say()
+        if forecast is None:
+            say("No pilot was run, so there is no forecast.")
+        else:
+            say(f"Forecast of the full run: {forecast_words(forecast)}")
+        say(f"The plan: {course.desk.directory.plan_path}")
+        answer = await asyncio.to_thread(input, "Run it in full? [y/N] ")
+        self._display.unpause()
+        return answer.strip().lower() in ("y", "yes")
+
+    @contextlib.asynccontextmanager
+    async def live(self) -> AsyncIterator[None]:
+        """Keep the display moving until the block ends."""
+        ticking = asyncio.create_task(self._tick(), name="display")
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            self._display.close()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._display.tick(loop.time())
+            await asyncio.sleep(_TICK_S)
+
+
+@contextlib.asynccontextmanager
+async def _ctrl_c(driver: Driver) -> AsyncIterator[None]:
+    """Once: finish what is in flight, commit, say how to go on. Twice: now."""
+    loop = asyncio.get_running_loop()
+    pressed = 0
+
+    def stop() -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            say("\nstopping: what is in flight is finished and kept (Ctrl-C again: now)")
+        driver.stop("stopped by Ctrl-C", now=pressed > 1)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

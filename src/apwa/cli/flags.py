@@ -1,0 +1,119 @@
+"""Flags that several verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from apwa.cli.settings import share
+from apwa.vocabulary import Misuse
+
+Display = Literal["auto", "rich", "plain", "json", "none"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Tables:
+    table: Annotated[
+        tuple[str, ...], Parameter(name=["--table", "-t"], negative=(), show_default=False)
+    ] = ()
+    """An input: NAME=PATH (CSV, TSV, JSON, JSONL, Parquet, Arrow, a folder or glob of .txt/.md)."""
+    key: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    """Columns that name a row: [TABLE=]COLUMN,COLUMN. Default: the position, counted from 1."""
+    sensitive: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    """Columns that only workers may see: [TABLE=]COLUMN,COLUMN."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Limits:
+    model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None
+    """The model, such as openai:gpt-5.4-mini, ollama:NAME, http://HOST:PORT/v1#NAME, practice."""
+    manager_model: str | None = None
+    """Another model for the manager."""
+    max_cost: float | None = None
+    """Hard cap in US dollars."""
+    max_tokens: int | None = None
+    """Hard cap in tokens, in and out."""
+    max_calls: int | None = None
+    """Hard cap in model calls."""
+    max_failures: str | None = None
+    """Share of quarantined rows at which a step pauses, such as 5%. Default: 20%."""
+    timeout: Annotated[float | None, Parameter(name="--timeout")] = None
+    """Pause the run after so many seconds."""
+    concurrency: int | None = None
+    """At most so many calls at once to one endpoint."""
+    yes: Annotated[bool | None, Parameter(name=["--yes", "-y"], negative=())] = None
+    """Run the plan without asking."""
+    practice: str | None = None
+    """Faults of the practice model; see: apwa practice-model --help."""
+
+    def changes(self) -> dict[str, object]:
+        """As settings; what is not given is None."""
+        failures = None
+        if self.max_failures is not None:
+            failures = share(self.max_failures, "--max-failures")
+        for name, value in (
+            ("--max-cost", self.max_cost),
+            ("--max-tokens", self.max_tokens),
+            ("--max-calls", self.max_calls),
+            ("--timeout", self.timeout),
+            ("--concurrency", self.concurrency),
+        ):
+            if value is not None and value <= 0:
+                raise Misuse("the number must be above 0", name)
+        return {
+            "model": self.model,
+            "manager_model": self.manager_model,
+            "max_cost": self.max_cost,
+            "max_tokens": self.max_tokens,
+            "max_calls": self.max_calls,
+            "max_failures": failures,
+            "timeout_s": self.timeout,
+            "concurrency": self.concurrency,
+            "yes": self.yes,
+            "practice": self.practice,
+        }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    """Where the answer goes: a name that ends in .parquet, .jsonl or .csv."""
+    force: Annotated[bool | None, Parameter(negative=())] = None
+    """Overwrite existing files."""
+    with_stats: Annotated[bool | None, Parameter(negative=())] = None
+    """Add _attempts, _model, _tokens and _cost to the answer."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Looks:
+    display: Display = "auto"
+    """How progress shows on stderr."""
+    verbose: Annotated[
+        bool, Parameter(name=["--verbose", "-v"], negative=(), show_default=False)
+    ] = False
+    """Say more."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), show_default=False)] = (
+        False
+    )
+    """Say nothing but errors."""
+
+
+def pairs(texts: tuple[str, ...], names: list[str], flag: str) -> dict[str, list[str]]:
+    """``[TABLE=]A,B`` texts by table. Raises Misuse where the table is not clear."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, mark, columns = text.rpartition("=")
+        if not mark and len(names) != 1:
+            raise Misuse(f"{text!r} does not say of which table", flag, "Write TABLE=COLUMN.")
+        name = name if mark else names[0]
+        if name not in names:
+            raise Misuse(f"there is no table {name!r}", flag, f"Tables: {', '.join(names)}.")
+        found.setdefault(name, []).extend(column for column in columns.split(",") if column)
+    return found

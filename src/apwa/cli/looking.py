@@ -1,0 +1,264 @@
+"""The verbs that look at runs and steer them from outside: runs, show, export, cancel, purge."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from apwa.cli.settings import current
+from apwa.cli.words import safe, say
+from apwa.vocabulary import Cancel, Misuse, Pause
+
+if TYPE_CHECKING:
+    from apwa.journal import StoredResult
+    from apwa.runs import RunDirectory, RunReader
+
+
+def runs() -> int:
+    """List all runs, the newest first."""
+    from apwa.runs import RunReader, home_of, list_runs, money
+
+    env, _ = current()
+    found = list_runs(home_of(env))
+    for directory in reversed(found):
+        with RunReader(directory) as reader:
+            ending, request = reader.ending, reader.request
+            state = _state(reader)
+            job = " ".join((request.job if request else "").split()) or "a plan"
+            counts = f"{ending.done:,}/{ending.rows:,} done" if ending and ending.rows else ""
+            spent = money(reader.journal.spent().cost_nusd)
+            print(f"{directory.name}  {state:<9} {counts:<20} {spent:>10}  {safe(job)[:70]}")
+    if not found:
+        say("There are no runs yet. Start one with: apwa run …")
+    return 0
+
+
+def show(
+    run: str = "last",
+    /,
+    *,
+    step: str = "",
+    row: str = "",
+    events: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> int:
+    """Show how a run stands, one of its steps, or everything about one row.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    step
+        This step: its counts, its failures with examples.
+    row
+        This row of the step, by key.
+    events
+        The run's events as JSON lines.
+    """
+    from apwa.runs import RunReader
+
+    with RunReader(_find(run)) as reader:
+        if events:
+            return _events(reader)
+        if row:
+            return _row(reader, step, row)
+        if step:
+            return _step(reader, step)
+        return _whole(reader)
+
+
+def export(
+    run: str,
+    table: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    force: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    with_stats: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> int:
+    """Write a table of a run to a file, also while the run goes on.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    table
+        An input table or a step.
+    output
+        A name that ends in .parquet, .jsonl or .csv.
+    force
+        Overwrite an existing file.
+    with_stats
+        Add _attempts, _model, _tokens and _cost.
+    """
+    from apwa.runs import RunReader
+
+    with RunReader(_find(run)) as reader:
+        for path in reader.export(table, output, force=force, stats=with_stats):
+            print(path)
+    return 0
+
+
+def cancel(
+    run: str = "last",
+    /,
+    *,
+    now: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    pause: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> int:
+    """Stop a run that another process drives.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    now
+        Do not wait for what is in flight.
+    pause
+        Only pause it: it can be resumed either way.
+    """
+    from apwa.journal import is_driven
+    from apwa.runs import send_command
+
+    directory = _find(run)
+    if not is_driven(directory.journal_path):
+        raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")
+    send_command(directory, Pause() if pause else Cancel(now))
+    say(f"Asked run {directory.name} to stop; see: apwa show {directory.name}")
+    return 0
+
+
+def purge(run: str, /) -> int:
+    """Remove every trace of a run.
+
+    Parameters
+    ----------
+    run
+        The run's id, or a part of it that is its own.
+    """
+    from apwa.journal import is_driven
+
+    directory = _find(run)
+    if is_driven(directory.journal_path):
+        raise Misuse("the run is being driven", directory.name, "Cancel it first.")
+    directory.remove()
+    say(f"Removed {directory.path}")
+    return 0
+
+
+def plan_schema() -> int:
+    """Print the JSON Schema of plan files, for editors and checks."""
+    from apwa.plan import plan_json_schema
+
+    print(json.dumps(plan_json_schema(), indent=2))
+    return 0
+
+
+# ---- parts of show
+
+
+def _find(run: str) -> RunDirectory:
+    from apwa.runs import find_run, home_of
+
+    env, _ = current()
+    return find_run(home_of(env), run)
+
+
+def _state(reader: RunReader) -> str:
+    from apwa.journal import is_driven
+
+    if is_driven(reader.directory.journal_path):
+        return "running"
+    return reader.ending.state if reader.ending is not None else "stopped"
+
+
+def _whole(reader: RunReader) -> int:
+    from apwa.runs import usage_words
+
+    directory, request, ending = reader.directory, reader.request, reader.ending
+    print(f"Run {directory.name}: {_state(reader)}")
+    if request is not None and request.job:
+        print(f"  job      {safe(request.job)}")
+    if reader.settings is not None:
+        print(f"  model    {reader.settings.model}")
+    if ending is not None and ending.reason:
+        print(f"  stopped  {safe(ending.reason)}")
+    print(f"  spent    {usage_words(reader.journal.spent())}")
+    print(f"  plan     {directory.plan_path}")
+    for step in reader.steps():
+        rows = "?" if step.rows is None else f"{step.rows:,}"
+        mark = "closed" if step.closed else "open"
+        counts = f"{step.done:,} done, {step.quarantined:,} quarantined"
+        print(f"  {step.kind:<8} {step.name}: {rows} rows, {counts}, {mark}")
+    if ending is not None and ending.answer:
+        print(f"  answer   {ending.answer}")
+        for path in ending.outputs:
+            print(f"           {path}")
+    return 0
+
+
+def _step(reader: RunReader, name: str) -> int:
+    from apwa.runs import usage_words
+
+    found = next((step for step in reader.steps() if step.name == name), None)
+    if found is None:
+        known = ", ".join(step.name for step in reader.steps()) or "none"
+        raise Misuse(f"there is no step {name!r}", "--step", f"Steps: {known}.")
+    print(f"Step {name} ({found.kind}): {found.done:,} done, {found.quarantined:,} quarantined")
+    print(f"  spent {usage_words(found.usage)}")
+    for result in reader.failures(name):
+        kind = "" if result.kind is None else result.kind.value
+        print(f"  row {result.ordinal + 1}: {kind}: {safe(result.message)}")
+    return 0
+
+
+def _row(reader: RunReader, step: str, key: str) -> int:
+    steps = [s.name for s in reader.steps() if s.kind in ("template", "reduce")]
+    if not step and len(steps) == 1:
+        step = steps[0]
+    if not step:
+        raise Misuse("--row needs --step here", "--row", f"Steps: {', '.join(steps) or 'none'}.")
+    view = reader.row(step, key)
+    print(f"Row {key} of step {step} (ordinal {view.ordinal})")
+    for name, value in view.values.items():
+        print(f"  {safe(name)}: {safe(json.dumps(value, ensure_ascii=False)[:2000])}")
+    if not view.story:
+        print("  not worked yet")
+    for result in view.story:
+        _result(result)
+    return 0
+
+
+def _result(result: StoredResult) -> None:
+    from apwa.runs import money
+
+    state = "done" if result.kind is None else f"quarantined ({result.kind.value})"
+    print(
+        f"\n  {result.scope}, generation {result.generation}: {state}, from {result.source}, on"
+        f" {result.host}, {result.duration_s:.2f} s"
+    )
+    if result.kind is not None:
+        print(f"    {safe(result.message)}\n    {result.kind.remedy}")
+    else:
+        print(f"    answer {safe(result.answer.decode())}")
+    if result.raw:
+        print(f"    the model's own text: {safe(result.raw[:2000])}")
+    for attempt in result.attempts:
+        usage = attempt.usage
+        how = "went well" if attempt.kind is None else attempt.kind.value
+        print(
+            f"    call {attempt.call_id} to {attempt.model}: {how}, {usage.input_tokens:,} tokens"
+            f" in, {usage.output_tokens:,} out, {money(usage.cost_nusd)},"
+            f" {attempt.duration_s:.2f} s"
+        )
+
+
+def _events(reader: RunReader) -> int:
+    import msgspec
+
+    for numbered in itertools.chain(reader.events()):
+        print(msgspec.json.encode(numbered).decode())
+    return 0

@@ -1,0 +1,125 @@
+"""The verbs about models: doctor, practice-model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from apwa import __version__
+from apwa.cli.settings import current, merge
+from apwa.cli.words import safe
+
+_KEYS = (
+    "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY",
+    "OPENROUTER_API_KEY", "OLLAMA_BASE_URL", "VLLM_BASE_URL", "HTTPS_PROXY", "SSL_CERT_FILE",
+    "APWA_MODEL", "APWA_HOME",
+)  # fmt: skip
+
+
+def doctor(*, model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None) -> int:
+    """Say what is here, and what a model's endpoint does: one or two small calls.
+
+    Parameters
+    ----------
+    model
+        The model to look at; default: the one configured.
+    """
+    import duckdb
+    import pyarrow
+
+    from apwa.runs import home_of
+
+    env, here = current()
+    python = sys.version.split()[0]
+    print(f"apwa {__version__}, Python {python}, DuckDB {duckdb.__version__}, pyarrow "
+          f"{pyarrow.__version__}")  # fmt: skip
+    home = home_of(env)
+    print(f"runs: {home} ({'writable' if _writable(home) else 'NOT writable: set APWA_HOME'})")
+    print("set: " + (", ".join(name for name in _KEYS if env.get(name)) or "no key, no address"))
+    name = merge({"model": model}, env, here).model
+    if not name:
+        print("model: none named; see: apwa run --help")
+        return 0
+    return asyncio.run(_look(name))
+
+
+def _writable(home: Path) -> bool:
+    while not home.exists():
+        home = home.parent
+    return os.access(home, os.W_OK)
+
+
+async def _look(name: str) -> int:
+    from apwa.models import (
+        ChatFailure,
+        ModelSettings,
+        find_out,
+        open_model,
+        practice_faults,
+        price_of,
+    )
+    from apwa.runs import PracticeProcess, words_of
+
+    env, here = current()
+    faults = practice_faults(name)
+    practice = None if faults is None else await PracticeProcess.start(faults)
+    url = "" if practice is None else practice.url
+    opened = open_model(name, ModelSettings(practice_url=url))
+    try:
+        traits = await find_out(opened)
+    except ChatFailure as failure:
+        print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
+        print(f"  {failure.kind.remedy}")
+        return 4
+    finally:
+        await opened.model.close()
+        if practice is not None:
+            await practice.stop()
+    price = price_of(opened.endpoint, opened.model_name, merge({}, env, here).prices)
+    rules = " (the practice model: rules that only play a model)" if opened.practice else ""
+    print(f"model: {opened.model_name} at {opened.endpoint}{rules}")
+    print(f"  answers under a schema  {traits.structured}")
+    context = "unknown; give --context" if traits.context is None else f"{traits.context:,} tokens"
+    print(f"  context                 {context}")
+    print(f"  reports usage           {'yes' if traits.reports_usage else 'no'}")
+    print(f"  price                   {words_of(price)}")
+    for note in traits.notes:
+        print(f"  note                    {safe(note)}")
+    return 0
+
+
+def practice_model(
+    *,
+    port: int = 8808,
+    faults: str = "",
+    by_hand: Path | None = None,
+    record: Path | None = None,
+    replay: Path | None = None,
+) -> int:
+    """Serve the practice model, rules that only play a model, over the OpenAI protocol.
+
+    Parameters
+    ----------
+    port
+        Where to listen on 127.0.0.1; 0: any free port.
+    faults
+        How to misbehave, such as 429=0.5,latency=200; see docs/practice-model.md.
+    by_hand
+        Write each request to a file in this directory and wait for its answer file.
+    record
+        Write each exchange to this directory.
+    replay
+        Answer from recordings in this directory.
+    """
+    from apwa.practice import main
+
+    arguments = ["--port", str(port), "--faults", faults]
+    for flag, folder in (("--by-hand", by_hand), ("--record", record), ("--replay", replay)):
+        if folder is not None:
+            arguments += [flag, str(folder)]
+    return main(arguments)

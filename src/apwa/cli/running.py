@@ -1,0 +1,278 @@
+"""The verbs that work: run, plan, resume, retry, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from apwa.cli.flags import Limits, Looks, Output, Tables, pairs
+from apwa.cli.settings import current, merge
+from apwa.cli.words import say
+from apwa.vocabulary import Misuse
+
+if TYPE_CHECKING:
+    from apwa.runs import RunRequest, RunSettings
+
+_NO_LIMITS, _NO_TABLES, _NO_OUTPUT, _LOOKS = Limits(), Tables(), Output(), Looks()
+_PLAN_ENDINGS = (".yaml", ".yml")
+
+
+def run(
+    job: str,
+    /,
+    *,
+    tables: Tables = _NO_TABLES,
+    out: Output = _NO_OUTPUT,
+    limits: Limits = _NO_LIMITS,
+    looks: Looks = _LOOKS,
+    grant: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    limit: int | None = None,
+    rows: str | None = None,
+    pilot: bool | None = None,
+    dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    context: int | None = None,
+) -> int:
+    """Run a job in plain words, or a plan file (ends in .yaml), to its end.
+
+    Parameters
+    ----------
+    job
+        What is wanted, in plain words; or the path of a plan.
+    grant
+        A capability that the plan's templates may grant their workers.
+    limit
+        Only the first so many rows of each table.
+    rows
+        Only these rows, by key, such as 3,17: positions count from 1.
+    pilot
+        Try the plan on a small sample first (default), or not.
+    dry_run
+        Plan, show the prompts of two rows and a forecast; work no row.
+    context
+        The model's context size in tokens, where it cannot be found out.
+    """
+    settings = _settings(limits, grant, limit, rows, pilot, context, out)
+    request = _request(job, tables, "plan" if dry_run else "run")
+    from apwa.cli.drive import drive_new
+
+    return asyncio.run(drive_new(request, settings, looks, dry=dry_run))
+
+
+def plan(
+    job: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    force: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    tables: Tables = _NO_TABLES,
+    limits: Limits = _NO_LIMITS,
+    looks: Looks = _LOOKS,
+    grant: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    pilot: bool | None = None,
+    context: int | None = None,
+) -> int:
+    """Make a plan for a job and try it on a pilot; write it for people to read and keep.
+
+    Parameters
+    ----------
+    job
+        What is wanted, in plain words; or the path of a plan to pilot.
+    output
+        Where the plan goes; default: stdout.
+    force
+        Overwrite an existing file.
+    grant
+        A capability that the plan's templates may grant their workers.
+    pilot
+        Try the plan on a small sample (default), or not.
+    context
+        The model's context size in tokens, where it cannot be found out.
+    """
+    if output is not None and output.exists() and not force:
+        raise Misuse("the file exists", str(output), "Name another, or give --force.")
+    settings = _settings(limits, grant, None, None, pilot, context, _NO_OUTPUT)
+    request = _request(job, tables, "pilot" if settings.pilot else "plan")
+    from apwa.cli.drive import drive_new
+
+    return asyncio.run(drive_new(request, settings, looks, plan_to=output, show_plan=True))
+
+
+def resume(
+    run: str = "last",
+    /,
+    *,
+    out: Output = _NO_OUTPUT,
+    limits: Limits = _NO_LIMITS,
+    looks: Looks = _LOOKS,
+    limit: int | None = None,
+) -> int:
+    """Go on with a run that stopped, was killed, or only planned. Nothing done is done again.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    limit
+        Only the first so many rows of each table, from now on.
+    """
+    return _take_up(run, out, limits, looks, limit)
+
+
+def retry(
+    run: str = "last",
+    /,
+    *,
+    step: str = "",
+    rows: str | None = None,
+    out: Output = _NO_OUTPUT,
+    limits: Limits = _NO_LIMITS,
+    looks: Looks = _LOOKS,
+) -> int:
+    """Work quarantined rows again, and what depends on them.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    step
+        Only rows of this step.
+    rows
+        These rows by key, quarantined or not.
+    """
+    from apwa.runs import Again
+
+    return _take_up(run, out, limits, looks, None, Again(step, _keys(rows)))
+
+
+def demo(*, looks: Looks = _LOOKS) -> int:
+    """Run a real job on bundled notes with the practice model: no key, no network."""
+    from apwa.practice import sample
+
+    notes = sample("notes.jsonl")
+    job = (
+        "Replace every piece of personal information in the text with a tag such as [NAME] or"
+        " [EMAIL], and list what was replaced"
+    )
+    output = Path("apwa-demo.jsonl")
+    say(f"The job:   {job}")
+    say(f"The table: {notes} (synthetic notes, MIT, microsoft/presidio-research)")
+    say("The model: practice, rules that only play a model; see docs/practice-model.md")
+    say()
+    settings = _settings(
+        Limits(model="practice", yes=True), (), None, None, None, None,
+        Output(output=output, force=True),
+    )  # fmt: skip
+    request = _request(job, Tables(table=(f"notes={notes}",)), "run")
+    from apwa.cli.drive import drive_new
+
+    return asyncio.run(drive_new(request, settings, looks, show_rows=3))
+
+
+# ---- from flags to a request
+
+
+def _settings(
+    limits: Limits,
+    grant: tuple[str, ...],
+    limit: int | None,
+    rows: str | None,
+    pilot: bool | None,
+    context: int | None,
+    out: Output,
+) -> RunSettings:
+    if limit is not None and limit < 1:
+        raise Misuse("the number must be above 0", "--limit")
+    if limit is not None and rows is not None:
+        raise Misuse("--limit and --rows exclude each other", "--rows")
+    env, here = current()
+    flags = {
+        **limits.changes(),
+        "grants": list(grant) or None,
+        "limit": limit,
+        "rows": list(_keys(rows)) or None,
+        "pilot": pilot,
+        "context": context,
+        **_output(out),
+    }
+    settings = merge(flags, env, here)
+    if not settings.model:
+        from apwa.runs import NO_MODEL
+
+        raise NO_MODEL
+    return settings
+
+
+def _output(out: Output) -> dict[str, object]:
+    output = None if out.output is None else str(out.output.absolute())
+    return {"output": output, "force": out.force, "with_stats": out.with_stats}
+
+
+def _keys(rows: str | None) -> tuple[str, ...]:
+    return tuple(key.strip() for key in (rows or "").split(",") if key.strip())
+
+
+def _request(job: str, tables: Tables, upto: str) -> RunRequest:
+    from apwa.runs import RunRequest, TableSource
+
+    text = ""
+    if job.endswith(_PLAN_ENDINGS) and "\n" not in job:
+        try:
+            text = Path(job).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise Misuse("the plan is not UTF-8 text", job) from error
+        except OSError as error:
+            raise Misuse(f"the plan cannot be read: {error.strerror}", job) from error
+        if not text.strip():
+            raise Misuse("the plan is empty", job)
+    elif not job.strip():
+        raise Misuse("the job is empty", "run", "Say in plain words what is wanted.")
+    named: dict[str, str] = {}
+    for given in tables.table:
+        name, mark, path = given.partition("=")
+        if not mark:
+            name, path = _name_of(given), given
+        if not name.isidentifier():
+            raise Misuse(f"{name!r} is no name of a table", "--table", "Write NAME=PATH.")
+        if name in named:
+            raise Misuse(f"two tables are called {name!r}", "--table", "Write NAME=PATH.")
+        named[name] = path if "://" in path else str(Path(path).absolute())
+    names = list(named)
+    keys = pairs(tables.key, names, "--key")
+    hidden = pairs(tables.sensitive, names, "--sensitive")
+    sources = [TableSource(n, p, keys.get(n, []), hidden.get(n, [])) for n, p in named.items()]
+    return RunRequest("" if text else job, text, sources, upto)
+
+
+def _name_of(path: str) -> str:
+    stem = Path(path).name.partition(".")[0]
+    name = "".join(c if c.isalnum() else "_" for c in stem).strip("_").lower()
+    return name if name.isidentifier() else f"t_{name}"
+
+
+def _take_up(
+    run: str,
+    out: Output,
+    limits: Limits,
+    looks: Looks,
+    limit: int | None,
+    again: object = None,
+) -> int:
+    from apwa.cli.drive import drive_again
+    from apwa.runs import Again, check_target, find_run, home_of
+
+    env, _ = current()
+    directory = find_run(home_of(env), run)
+    if out.output is not None:
+        check_target(out.output, bool(out.force))
+    changes = {**limits.changes(), **_output(out), "limit": limit}
+    assert again is None or isinstance(again, Again)
+    return asyncio.run(drive_again(directory, changes, looks, again))
+
+
+def interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

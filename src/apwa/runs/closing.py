@@ -1,0 +1,191 @@
+"""A step that closes becomes a table: every input row, the answer beside it, its status.
+
+The types come from the contract, never from rows; the rows come from the table and the journal
+side by side in ordinal order, a page at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+from pyroaring import BitMap
+
+from apwa.journal import JournalReader, StoredResult
+from apwa.plan import answer_schema, answers_to_arrow
+from apwa.tables import Table, write_table
+from apwa.vocabulary import WorkSpec
+
+STATUS = "_status"
+ERROR = "_error"
+STATS = pa.schema(
+    [
+        pa.field("_attempts", pa.int64()),
+        pa.field("_model", pa.string()),
+        pa.field("_tokens", pa.int64()),
+        pa.field("_cost", pa.float64()),
+    ]
+)
+_ENDING = [pa.field(STATUS, pa.string()), pa.field(ERROR, pa.string())]
+
+
+def without_ending(schema: pa.Schema) -> pa.Schema:
+    """The columns that later steps see: all but the status and the error."""
+    return pa.schema([field for field in schema if field.name not in (STATUS, ERROR)])
+
+
+def close_template(
+    spec: WorkSpec, source: Table, reader: JournalReader, scope: str, into: Path
+) -> Table:
+    """Write a template step's table in ordinal order.
+
+    Rows without a result are ``skipped``: left out by a selection or a stop, or their parent
+    is not done.
+    """
+    return write_table(
+        spec.step,
+        template_batches(spec, source, reader, scope),
+        template_schema(spec, source),
+        into,
+        key=source.key,
+        source=scope,
+        sensitive=source.sensitive,
+    )
+
+
+def template_schema(spec: WorkSpec, source: Table) -> pa.Schema:
+    """Columns of a template step's table: the source's, the answer's, status and error."""
+    columns = without_ending(source.schema)
+    return pa.schema([*columns, *answer_schema(spec.contract), *_ENDING])
+
+
+def template_batches(
+    spec: WorkSpec, source: Table, reader: JournalReader, scope: str
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a template step's table as the journal has them now, in ordinal order."""
+    answer = answer_schema(spec.contract)
+    schema = template_schema(spec, source)
+    columns = without_ending(source.schema).names
+    results = _Cursor(reader.results(scope, spec.step))
+    for first, batch in source.batches(columns):
+        found = results.up_to(first, first + batch.num_rows)
+        answers = answers_to_arrow(
+            [r.answer if r is not None and r.kind is None else None for r in found], answer
+        )
+        yield pa.RecordBatch.from_arrays(
+            [*batch.columns, *answers.columns, *_endings(found)], schema=schema
+        )
+
+
+class _Cursor:
+    """Aligns results, which come in ordinal order and may lack some, with spans of ordinals."""
+
+    def __init__(self, results: Iterator[StoredResult]) -> None:
+        self._results = results
+        self._next = next(results, None)
+
+    def up_to(self, start: int, stop: int) -> list[StoredResult | None]:
+        found: list[StoredResult | None] = [None] * (stop - start)
+        while self._next is not None and self._next.ordinal < stop:
+            if self._next.ordinal >= start:
+                found[self._next.ordinal - start] = self._next
+            self._next = next(self._results, None)
+        return found
+
+
+def _endings(found: list[StoredResult | None]) -> list[pa.Array]:
+    status = [
+        "skipped" if r is None else "done" if r.kind is None else "quarantined" for r in found
+    ]
+    return [pa.array(status, pa.string()), pa.array([reason(r) for r in found], pa.string())]
+
+
+def reason(result: StoredResult | None) -> str | None:
+    """Why a row is quarantined: its kind, and the words that say what happened."""
+    if result is None or result.kind is None:
+        return None
+    return f"{result.kind.value}: {result.message}"
+
+
+def with_stats(
+    table: Table, reader: JournalReader, step: str, scope: str
+) -> Iterator[pa.RecordBatch]:
+    """The table's batches with attempts, model, tokens and cost (US dollars) beside each row."""
+    results = _Cursor(reader.results(scope, step))
+    schema = pa.schema([*table.schema, *STATS])
+    for first, batch in table.batches():
+        found = results.up_to(first, first + batch.num_rows)
+        usages = [None if r is None else _usage(r) for r in found]
+        stats = pa.RecordBatch.from_pylist(
+            [dict(zip(STATS.names, u or (None,) * 4, strict=True)) for u in usages], schema=STATS
+        )
+        yield pa.RecordBatch.from_arrays([*batch.columns, *stats.columns], schema=schema)
+
+
+def _usage(result: StoredResult) -> tuple[int, str | None, int, float | None]:
+    tokens = sum(a.usage.tokens for a in result.attempts)
+    costs = [a.usage.cost_nusd for a in result.attempts]
+    cost = None if None in costs else sum(c for c in costs if c is not None) / 1e9
+    model = result.attempts[-1].model if result.attempts else None
+    return len(result.attempts), model, tokens, cost
+
+
+def done_ordinals(table: Table) -> BitMap:
+    """Ordinals that later steps may range over: all of a table without a status column."""
+    if STATUS not in table.schema.names:
+        return BitMap(range(table.rows))
+    done = BitMap()
+    for first, batch in table.batches([STATUS]):
+        done.update(
+            first + i for i, status in enumerate(batch.column(0).to_pylist()) if status == "done"
+        )
+    return done
+
+
+class StatusCounts(NamedTuple):
+    """How the rows of a table stand: the three last add up to the first."""
+
+    rows: int
+    done: int
+    quarantined: int
+    skipped: int
+
+
+def status_counts(table: Table) -> StatusCounts:
+    """Count a table's rows by status; all rows of a table without one are done."""
+    if STATUS not in table.schema.names:
+        return StatusCounts(table.rows, table.rows, 0, 0)
+    seen = Counter[str]()
+    for _, batch in table.batches([STATUS]):
+        seen.update(batch.column(0).to_pylist())
+    return StatusCounts(table.rows, seen["done"], seen["quarantined"], seen["skipped"])
+
+
+def select_rows(table: Table, ordinals: BitMap, into: Path) -> Table:
+    """A table of just these rows, without status and error, for queries."""
+    schema = without_ending(table.schema)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first, batch in table.batches(schema.names):
+            inside = ordinals & BitMap(range(first, first + batch.num_rows))
+            if len(inside) == batch.num_rows:
+                yield batch
+            elif inside:
+                yield batch.take(pa.array([o - first for o in inside], pa.int64()))
+
+    return write_table(
+        table.name, batches(), schema, into, key=table.key, source=table.source,
+        sensitive=table.sensitive,
+    )  # fmt: skip
+
+
+def rows_table(
+    name: str, rows: list[dict[str, object]], schema: pa.Schema, key: tuple[str, ...], into: Path
+) -> Table:
+    """The table of a ``rows`` step."""
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    return write_table(name, chain([batch]), schema, into, key=key, source="rows of the plan")

@@ -1,0 +1,209 @@
+"""The course of a run: its plan's versions, the pilot, the approval, the full run.
+
+Everything durable stands in the journal; a course is made anew from it at each resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+
+from apwa.plan import (
+    CheckedPlan,
+    Places,
+    Plan,
+    TemplateStep,
+    check_plan,
+    dump_plan,
+    load_plan,
+)
+from apwa.runs.desk import Desk, input_shape
+from apwa.runs.execution import Closed, Execution, Stopped
+from apwa.runs.forecast import Forecast, StepSample, forecast
+from apwa.runs.settings import RunRequest
+from apwa.vocabulary import PILOT, RUN, Attempt, Paused, Usage
+from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged
+
+Ask = Callable[["Course", Forecast | None], Awaitable[bool]]
+"""Asks a person whether to run; None where nobody can be asked."""
+
+PILOT_ROWS = 10
+
+
+class ApprovedPlan(msgspec.Struct, frozen=True):
+    version: int
+    by: str
+
+
+class Course:
+    """Where a run stands.
+
+    Attributes:
+        steps: The manager's draft of the plan, as it sent it, problems and all.
+        checked: The plan version in force, without problems; None before the first.
+        finished: Tables of the steps closed so far, of the last execution.
+    """
+
+    def __init__(self, desk: Desk, request: RunRequest, ask: Ask | None) -> None:
+        self.desk = desk
+        self.request = request
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.checked: CheckedPlan | None = None
+        self.plan_version = 0
+        self.plan_text = ""
+        self.finished: dict[str, Closed] = {}
+        self.piloted: dict[str, Closed] = {}
+        self.forecast: Forecast | None = None
+        self._ask = ask
+
+    # ---- the plan
+
+    async def restore(self) -> None:
+        """Take up the last plan version, and its forecast if it was piloted."""
+        plans = self.desk.reader.plans()
+        if not plans:
+            return
+        last = plans[-1]
+        plan, places = load_plan(last.text, "plan")
+        self.checked = await self.check(plan, places)
+        self.steps = {
+            name: step.model_dump(exclude_defaults=True, by_alias=True)
+            for name, step in plan.steps.items()
+        }
+        self.plan_version, self.plan_text = last.version, last.text
+        self.forecast = self.desk.kept(f"forecast:{last.version}", Forecast)
+
+    async def check(self, plan: Plan, places: Places) -> CheckedPlan:
+        """Raises PlanError with all problems, each with its place."""
+        inputs = {name: input_shape(table) for name, table in self.desk.tables.items()}
+        contexts: list[int] = []
+        for step in plan.steps.values():
+            if isinstance(step, TemplateStep):
+                context = await self.desk.context_of(step)
+                if context is not None:
+                    contexts.append(context)
+        return await check_plan(
+            plan,
+            places,
+            inputs,
+            query_shape=self.desk.sql.shape,
+            check_problem=self.desk.checks.check_problem,
+            grants=self.desk.grant_cards(),
+            context=min(contexts, default=None),
+        )
+
+    async def adopt(self, checked: CheckedPlan, steps: dict[str, dict[str, Any]], why: str) -> None:
+        """Make a checked plan the version in force."""
+        text = dump_plan(checked.plan)
+        if text == self.plan_text:
+            return
+        version = await self.desk.journal.add_plan(text, why)
+        self.desk.directory.plan_path.write_text(text)
+        self.checked, self.steps, self.plan_text = checked, steps, text
+        self.plan_version, self.forecast = version.version, None
+        self.desk.emit(PlanChanged(version.version, list(checked.plan.steps), why))
+
+    # ---- pilot
+
+    async def pilot(self) -> Forecast:
+        """Flow a sample through the plan. Raises RunFailed, Paused."""
+        assert self.checked is not None
+        execution = Execution(self.desk, self.checked, PILOT, self.selection(), sample=PILOT_ROWS)
+        try:
+            self.piloted = await execution.run()
+        except Stopped as stopped:
+            raise Paused(str(stopped)) from stopped
+        self.forecast = await asyncio.to_thread(self._forecast, execution)
+        await self.desk.keep(f"forecast:{self.plan_version}", self.forecast)
+        failed = sum(c.end.quarantined for c in self.piloted.values())
+        rows = sum(len(s.usages) for s in self._samples(execution))
+        f = self.forecast
+        self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
+        return f
+
+    def _forecast(self, execution: Execution) -> Forecast:
+        return forecast(self._samples(execution), self.desk.settings.concurrency)
+
+    def _samples(self, execution: Execution) -> list[StepSample]:
+        samples: list[StepSample] = []
+        growth: dict[str, float] = {}
+        for name in execution.checked.order:
+            step = execution.checked.plan.steps[name]
+            needs = execution.checked.needs[name]
+            factor = max((growth.get(need, 1.0) for need in needs), default=1.0)
+            if not isinstance(step, TemplateStep):
+                growth[name] = 1.0 if execution.is_free(name) else factor
+                continue
+            results = list(self.desk.reader.results(PILOT, name))
+            if execution.is_free(step.over):
+                full = len(execution.allowed(step.over))
+                factor = full / max(1, len(execution.sampled(step.over)))
+            growth[name] = factor
+            usages = [_usage_of(result.attempts) for result in results if result.attempts]
+            seconds = [result.duration_s for result in results if result.attempts]
+            samples.append(StepSample(name, usages, seconds, round(len(results) * factor)))
+        return samples
+
+    # ---- approval and the full run
+
+    async def approve_and_run(self) -> None:
+        """Run the plan in force in full, once it is approved. Raises Paused, RunFailed."""
+        await self.approve()
+        assert self.checked is not None
+        execution = Execution(self.desk, self.checked, RUN, self.selection())
+        self.finished = execution.closed
+        try:
+            await execution.run()
+        except Stopped as stopped:
+            raise Paused(str(stopped)) from stopped
+
+    async def approve(self) -> None:
+        """Raises Paused where the plan is not approved and nobody can be asked."""
+        kept = self.desk.kept("approved", ApprovedPlan)
+        if kept is not None and kept.version == self.plan_version:
+            return
+        by = await self._approver()
+        if not by:
+            why = "the plan waits for approval"
+            self.desk.emit(ApprovalNeeded(self.plan_version, why))
+            raise Paused(
+                why,
+                "",
+                "Read plan.yaml, then resume with --yes, or with a --max-cost above the forecast.",
+            )
+        await self.desk.keep("approved", ApprovedPlan(self.plan_version, by))
+        self.desk.emit(Approved(self.plan_version, by))
+
+    async def _approver(self) -> str:
+        settings = self.desk.settings
+        if settings.yes:
+            return "--yes"
+        upper = self.forecast.upper_cost() if self.forecast is not None else None
+        cap = None if settings.caps is None else settings.caps.cost_nusd
+        if cap is not None and upper is not None and upper <= cap:
+            return "--max-cost"
+        if self._ask is not None and await self._ask(self, self.forecast):
+            return "person"
+        return ""
+
+    def selection(self) -> dict[str, BitMap]:
+        """Rows of each input that take part: ``--rows``, else the first ``--limit``."""
+        settings = self.desk.settings
+        selection: dict[str, BitMap] = {}
+        for name, table in self.desk.tables.items():
+            if settings.rows:
+                selection[name] = BitMap(table.find(settings.rows))
+            elif settings.limit is not None:
+                selection[name] = BitMap(range(min(settings.limit, table.rows)))
+        return selection
+
+
+def _usage_of(attempts: Sequence[Attempt]) -> Usage:
+    total = Usage()
+    for attempt in attempts:
+        total += attempt.usage
+    return total

@@ -1,0 +1,207 @@
+"""The open resources of a run: journal, tables, models, processes, executor. No decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from apwa.capabilities import Registry
+from apwa.executor import Executor, LocalHost
+from apwa.journal import Journal, JournalReader, open_journal
+from apwa.models import ChatModel
+from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec
+from apwa.runs.directory import RunDirectory
+from apwa.runs.endpoints import Endpoint, Endpoints
+from apwa.runs.settings import RunSettings
+from apwa.runs.stream import Listener, Stream
+from apwa.tables import CheckProcess, SqlProcess, Table
+from apwa.vocabulary import RUN, WorkSpec
+from apwa.vocabulary.events import Event
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class KeptSpec(msgspec.Struct, frozen=True):
+    """A template as it is being worked, and what it ranges over."""
+
+    over: str
+    spec: WorkSpec
+
+
+class Desk:
+    """Everything a run has open. Made by ``open_desk``, closed once."""
+
+    def __init__(
+        self, directory: RunDirectory, journal: Journal, settings: RunSettings, stream: Stream
+    ) -> None:
+        self.directory = directory
+        self.journal = journal
+        self.settings = settings
+        self.stream = stream
+        self.tables: dict[str, Table] = {}
+        self.registry = Registry.builtin()
+        self.endpoints = Endpoints(settings, journal, stream.emit)
+        self.sql = SqlProcess()
+        self.checks = CheckProcess()
+        self._models: dict[str, ChatModel] = {}
+        self.executor = Executor(
+            [LocalHost("local", self._models, self.registry, self.checks)],
+            journal,
+            caps=settings.caps,
+            ceilings=settings.concurrency,
+            max_failures=settings.max_failures,
+            emit=stream.emit,
+            seed=settings.seed,
+        )
+
+    @property
+    def reader(self) -> JournalReader:
+        return self.journal.reader
+
+    @property
+    def emit(self) -> Callable[[Event], None]:
+        return self.stream.emit
+
+    async def start(self) -> None:
+        self.stream.start()
+        await self.executor.start()
+
+    async def close(self) -> None:
+        """Close all, the journal last. Safe to call after a failure."""
+        try:
+            await self.executor.close()
+            await self.endpoints.close()
+            await self.sql.close()
+            await self.checks.close()
+            await self.stream.close()
+        finally:
+            await self.journal.close()
+            shutil.rmtree(self.directory.scratch, ignore_errors=True)
+
+    # ---- what executions ask for
+
+    async def endpoint(self, spec: str) -> Endpoint:
+        endpoint = await self.endpoints.get(spec)
+        self._models[endpoint.spec] = endpoint.opened.model
+        return endpoint
+
+    async def spec(self, name: str, step: TemplateStep, checked: CheckedPlan) -> WorkSpec:
+        """The step's template, compiled for its endpoint."""
+        endpoint = await self.endpoint(step.model)
+        return build_spec(
+            name,
+            step,
+            self.shape_of(step.over, checked),
+            nonce=await self.nonce(name),
+            endpoint=endpoint.spec,
+            model=endpoint.opened.model_name,
+            grants=self.grant_cards(),
+            price=endpoint.price,
+        )
+
+    async def context_of(self, step: TemplateStep) -> int | None:
+        return (await self.endpoint(step.model)).context
+
+    def shape_of(self, name: str, checked: CheckedPlan) -> TableShape:
+        table = self.tables.get(name)
+        return checked.shapes[name] if table is None else input_shape(table)
+
+    async def nonce(self, step: str) -> str:
+        """A tag's secret part: made once a run and step, and kept with the run."""
+        name = f"nonce:{step}"
+        kept = self.reader.fact(name)
+        if kept is None:
+            kept = secrets.token_hex(3).encode()
+            await self.journal.put_fact(name, kept)
+        return kept.decode()
+
+    def grant_cards(self) -> dict[str, GrantCard]:
+        """The capabilities that the user lets this run grant."""
+        return {
+            card.name: GrantCard(
+                card.name, card.arguments, card.shareable and not card.effects,
+                card.version, card.description,
+            )
+            for card in (self.registry.get(name).card for name in self.settings.grants)
+        }  # fmt: skip
+
+    async def keep_spec(self, scope: str, spec: WorkSpec, over: str) -> None:
+        """Keep a step's compiled template, so that a reader can make its table meanwhile."""
+        await self.keep(f"spec:{scope}:{spec.step}", KeptSpec(over, spec))
+
+    def shareable(self, spec: WorkSpec) -> bool:
+        """Whether equal requests may share one call: not where a capability sees the world."""
+        cards = (self.registry.get(grant.name).card for grant in spec.grants)
+        return all(card.shareable and not card.effects for card in cards)
+
+    def identity_of(self, step: Step, *sources: str) -> str:
+        """Names what a rows or query step is made from."""
+        content = step.model_dump_json() + "".join(sources)
+        return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+
+    def table_folder(self, scope: str, name: str, number: int) -> Path:
+        tables = self.directory.tables
+        base = tables / name if scope == RUN else tables / f".{scope}" / name
+        folder = base / f"v{number}"
+        # a version that was begun and not closed is nobody's: begin it anew
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    def scratch(self, name: str) -> Path:
+        folder = self.directory.scratch / f"{name}-{secrets.token_hex(4)}"
+        folder.mkdir(parents=True, mode=0o700)
+        return folder
+
+    # ---- facts
+
+    async def keep(self, name: str, value: msgspec.Struct) -> None:
+        await self.journal.put_fact(name, msgspec.json.encode(value))
+
+    def kept(self, name: str, kind: type[T]) -> T | None:
+        data = self.reader.fact(name)
+        return None if data is None else msgspec.json.decode(data, type=kind)
+
+
+def input_shape(table: Table) -> TableShape:
+    """An input table as plan checks see it."""
+    return TableShape(table.name, table.schema, table.key, table.rows)
+
+
+async def open_desk(
+    directory: RunDirectory,
+    settings: RunSettings | None,
+    listeners: list[Listener],
+    changes: Mapping[str, object] | None = None,
+) -> Desk:
+    """Take a run's lock and open what it needs. ``settings`` None: those kept with the run,
+    with ``changes`` laid over.
+
+    Raises Locked if another driver holds the run.
+    """
+    journal = open_journal(directory.journal_path)
+    if settings is None:
+        kept = journal.reader.fact("settings")
+        settings = RunSettings() if kept is None else msgspec.json.decode(kept, type=RunSettings)
+        settings = settings.changed(changes or {})
+    desk = Desk(directory, journal, settings, Stream(journal, listeners))
+    desk.tables.update(read_tables(journal.reader))
+    await desk.start()
+    await desk.keep("settings", settings)
+    return desk
+
+
+def read_tables(reader: JournalReader) -> Mapping[str, Table]:
+    """The input tables that the run has snapshotted."""
+    kept = reader.fact("tables")
+    if kept is None:
+        return {}
+    return {
+        name: Table.from_json(data.encode())
+        for name, data in msgspec.json.decode(kept, type=dict[str, str]).items()
+    }

@@ -1,0 +1,110 @@
+"""Where runs live: ``.apwa/runs/<run-id>/`` (or ``APWA_HOME``), readable by their owner alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from apwa.vocabulary import Misuse, new_run_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """One run's directory. Everything a run knows stands in it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "run.db"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.path / "plan.yaml"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.md"
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "inputs"
+
+    @property
+    def tables(self) -> Path:
+        return self.path / "tables"
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "scratch"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    def remove(self) -> None:
+        """Remove every trace of the run."""
+        shutil.rmtree(self.path)
+
+
+def home_of(env: Mapping[str, str]) -> Path:
+    """The directory of all runs: ``APWA_HOME``, else ``.apwa`` where the user stands."""
+    return Path(env.get("APWA_HOME") or ".apwa").absolute()
+
+
+def create_run(home: Path) -> RunDirectory:
+    """Make a new run's directory. Raises Misuse if it cannot be made."""
+    runs = home / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ignore = home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")  # runs hold people's data: never by accident in a repository
+        while True:
+            directory = RunDirectory(runs / new_run_id())
+            try:
+                directory.path.mkdir(mode=0o700)
+                break
+            except FileExistsError:
+                continue
+        for folder in (directory.inputs, directory.tables, directory.control):
+            folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise Misuse(
+            f"no run can be made here: {error.strerror}", str(home), "Set APWA_HOME elsewhere."
+        ) from error
+    return directory
+
+
+def list_runs(home: Path) -> list[RunDirectory]:
+    """All runs, the oldest first."""
+    runs = home / "runs"
+    if not runs.is_dir():
+        return []
+    return [RunDirectory(p) for p in sorted(runs.iterdir()) if (p / "run.db").exists()]
+
+
+def find_run(home: Path, name: str) -> RunDirectory:
+    """A run by its id, by the beginning or end of its id if only one has it, or ``last``.
+
+    Raises Misuse if there is none, or more than one.
+    """
+    runs = list_runs(home)
+    if not runs:
+        raise Misuse("there are no runs", str(home), "Start one with: apwa run …")
+    if name in ("last", ""):
+        return runs[-1]
+    exact = [run for run in runs if run.name == name]
+    found = exact or [r for r in runs if r.name.startswith(name) or r.name.endswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(run.name for run in found[:5])
+        raise Misuse(f"{name!r} may be any of {several}", todo="Name more of the id.")
+    raise Misuse(f"there is no run {name!r}", str(home), "See: apwa runs")

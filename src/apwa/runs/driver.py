@@ -1,0 +1,388 @@
+"""Starts, resumes and ends runs: from a request and settings to an answer on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from apwa.journal import Journal
+from apwa.manager import Manager, ManagerTurnView
+from apwa.plan import load_plan
+from apwa.runs.again import Again, want_again
+from apwa.runs.bench import RunWorkbench
+from apwa.runs.closing import StatusCounts, status_counts
+from apwa.runs.control_files import take_commands
+from apwa.runs.course import Ask, Course
+from apwa.runs.delivery import deliver
+from apwa.runs.desk import Desk, open_desk
+from apwa.runs.directory import RunDirectory, create_run
+from apwa.runs.export import check_target
+from apwa.runs.metered import MeteredModel
+from apwa.runs.reporting import write_report
+from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.stream import Listener
+from apwa.tables import Table, read_table
+from apwa.vocabulary import (
+    Approve,
+    ApwaError,
+    Cancel,
+    ChangeLimits,
+    JobRefused,
+    Pause,
+    Paused,
+    Usage,
+)
+from apwa.vocabulary.events import (
+    CommandTaken,
+    ManagerSaid,
+    RunEnded,
+    RunStarted,
+    TableRead,
+    Trouble,
+)
+
+_CONTROL_EVERY_S = 0.5
+
+
+AtPlan = Callable[[Course], Awaitable[None]]
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a run ended, kept with it.
+
+    ``state``: done, planned, paused, cancelled, failed, refused. Counts are the answer step's;
+    ``quarantined_before`` counts rows that earlier steps quarantined.
+    """
+
+    state: str
+    reason: str = ""
+    remedy: str = ""
+    answer: str = ""
+    words: str = ""
+    rows: int = 0
+    done: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    quarantined_before: int = 0
+    outputs: list[str] = []
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    directory: RunDirectory
+    ending: Ending
+    usage: Usage
+
+
+class Driver:
+    """Drives one run from where it stands to its end. Make one with ``begin`` or ``take_up``."""
+
+    def __init__(self, desk: Desk, request: RunRequest, ask: Ask | None) -> None:
+        self.desk = desk
+        self.course = Course(desk, request, ask)
+        self.request = request
+        self._cancelled = ""
+        self._interrupted = ""
+
+    # ---- stopping
+
+    def stop(self, reason: str, *, now: bool = False) -> None:
+        """Stop before the end: finish what is in flight (or not, with ``now``), and commit."""
+        self._interrupted = self._interrupted or reason
+        self.desk.executor.stop(reason, now=now)
+        if self._task is not None and (now or not self.desk.executor.working):
+            self._task.cancel()
+
+    _task: asyncio.Task[Ending] | None = None
+
+    # ---- driving
+
+    async def drive(self, *, resumed: bool, at_plan: AtPlan | None = None) -> Ended:
+        """Go on to the end. Never raises an ApwaError: it becomes the ending.
+
+        ``at_plan`` is given the course when a plan is all that was asked for.
+        """
+        desk = self.desk
+        practice = desk.settings.model.partition(":")[0] == "practice"
+        job = self.request.job or "a plan"
+        desk.emit(
+            RunStarted(desk.directory.path.name, job, [desk.settings.model], practice, resumed)
+        )
+        control = asyncio.create_task(self._watch_control(), name="control")
+        timer = self._start_timer()
+        self._task = asyncio.create_task(self._to_the_end(), name="run")
+        try:
+            ending = await self._task
+            if ending.state == "planned" and at_plan is not None:
+                await at_plan(self.course)
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+            ending = Ending("paused", self._interrupted, exit_code=130)
+        except ApwaError as error:
+            ending = _ending_of(error)
+            if self._interrupted and isinstance(error, Paused):
+                ending = msgspec.structs.replace(ending, exit_code=130)
+        finally:
+            control.cancel()
+            if timer is not None:
+                timer.cancel()
+        if self._cancelled:
+            ending = msgspec.structs.replace(ending, state="cancelled", reason=self._cancelled)
+        return await self._end(ending)
+
+    async def _to_the_end(self) -> Ending:
+        await self.course.restore()
+        if self.request.plan:
+            return await self._work_plan()
+        return await self._work_job()
+
+    async def _work_plan(self) -> Ending:
+        course = self.course
+        if course.checked is None:
+            plan, places = load_plan(self.request.plan, "plan")
+            checked = await course.check(plan, places)
+            steps = {n: s.model_dump(exclude_defaults=True) for n, s in plan.steps.items()}
+            await course.adopt(checked, steps, "the user's plan")
+        if self.desk.settings.pilot and course.forecast is None:
+            await course.pilot()
+        if self.request.upto != "run":
+            return Ending("planned")
+        await course.approve_and_run()
+        assert course.checked is not None
+        return await self._deliver(course.checked.plan.answer, "")
+
+    async def _work_job(self) -> Ending:
+        course, desk = self.course, self.desk
+        name = desk.settings.manager_model or desk.settings.model
+        endpoint = await desk.endpoint(name)
+        model = MeteredModel(endpoint.opened.model, desk.executor, "manager", endpoint.price)
+        manager = Manager(
+            model,
+            endpoint.opened.model_name,
+            RunWorkbench(course),
+            JournaledTurns(desk.journal, model),
+            on_said=lambda words, tool: desk.emit(ManagerSaid(words, tool)),
+        )
+        end = await manager.plan_and_run(self.request.job, self.request.upto)
+        if self.request.upto != "run":
+            return Ending("planned", words=end.words)
+        if not course.finished:  # resumed after the run, before the end was kept
+            await course.approve_and_run()
+        return await self._deliver(end.answer, end.words)
+
+    async def _deliver(self, answer: str, words: str) -> Ending:
+        closed = self.course.finished[answer]
+        finished = self.course.finished
+        outputs: list[Path] = []
+        if output := self.desk.settings.output:
+            outputs = await asyncio.to_thread(
+                deliver,
+                {name: some.table for name, some in finished.items()},
+                answer,
+                Path(output),
+                self.desk.reader,
+                stats=self.desk.settings.with_stats,
+            )
+        counts = await asyncio.to_thread(status_counts, closed.table)
+        before = sum(c.end.quarantined for name, c in finished.items() if name != answer)
+        return _done(answer, counts, words, before, [str(path) for path in outputs])
+
+    async def _end(self, ending: Ending) -> Ended:
+        desk = self.desk
+        usage = desk.reader.spent()
+        desk.emit(
+            RunEnded(
+                ending.state, ending.reason, ending.rows, ending.done, ending.quarantined,
+                ending.skipped, usage, ending.answer,
+            )
+        )  # fmt: skip
+        try:
+            await desk.keep("ending", ending)
+            await asyncio.to_thread(write_report, self.course, ending)
+        finally:
+            await desk.close()
+        return Ended(desk.directory, ending, usage)
+
+    # ---- what comes from outside
+
+    def _start_timer(self) -> asyncio.TimerHandle | None:
+        limit = self.desk.settings.timeout_s
+        if limit is None:
+            return None
+        words = f"the time limit of {limit:g} s is reached"
+        return asyncio.get_running_loop().call_later(limit, lambda: self.desk.executor.stop(words))
+
+    async def _watch_control(self) -> None:
+        while True:
+            for path, command in take_commands(self.desk.directory):
+                if command is None:
+                    self.desk.emit(Trouble("control", f"{path.name} is no command; it is ignored"))
+                    path.unlink(missing_ok=True)
+                    continue
+                await self.desk.journal.take_command(command)
+                self.desk.emit(CommandTaken(type(command).__name__))
+                path.unlink(missing_ok=True)
+                match command:
+                    case Pause():
+                        self.stop("paused on request")
+                    case Cancel(now=now):
+                        self._cancelled = "cancelled on request"
+                        self.stop("cancelled on request", now=now)
+                    case ChangeLimits():
+                        self.desk.executor.change_limits(command)
+                    case Approve():
+                        pass  # a driver that waits for approval has ended; resume takes --yes
+            await asyncio.sleep(_CONTROL_EVERY_S)
+
+
+class JournaledTurns:
+    """The manager's turns in the journal: a ``manager.TurnLog``."""
+
+    def __init__(self, journal: Journal, model: MeteredModel) -> None:
+        self._journal = journal
+        self._model = model
+
+    async def append(self, message: bytes, usage: Usage, plan_version: int) -> None:
+        await self._journal.add_turn(message, usage, plan_version)
+
+    def load(self) -> Sequence[ManagerTurnView]:
+        return self._journal.reader.turns()
+
+
+def _done(answer: str, counts: StatusCounts, words: str, before: int, outputs: list[str]) -> Ending:
+    return Ending(
+        "done",
+        answer=answer,
+        words=words,
+        rows=counts.rows,
+        done=counts.done,
+        quarantined=counts.quarantined,
+        skipped=counts.skipped,
+        quarantined_before=before,
+        outputs=outputs,
+        exit_code=3 if counts.quarantined + before else 0,
+    )
+
+
+def _ending_of(error: ApwaError) -> Ending:
+    if isinstance(error, Paused):
+        state = "paused"
+    elif isinstance(error, JobRefused):
+        state = "refused"
+    else:
+        state = "failed"
+    place = f"{error.where}: " if error.where else ""
+    return Ending(state, place + error.what, error.todo, exit_code=error.exit_code)
+
+
+# ---- making drivers
+
+
+async def begin(
+    request: RunRequest,
+    settings: RunSettings,
+    home: Path,
+    *,
+    ask: Ask | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Driver:
+    """Make a new run: its directory, its snapshots, its journal.
+
+    Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind.
+    """
+    if settings.output:
+        check_target(Path(settings.output), settings.force)
+    request = _with_declared(request)
+    directory = create_run(home)
+    desk = await open_desk(directory, settings, list(listeners))
+    try:
+        await desk.keep("request", request)
+        driver = Driver(desk, request, ask)
+        await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
+        await _read_inputs(desk, request.tables)
+        driver.course.selection()  # unknown row keys are found here
+    except BaseException:
+        await desk.close()
+        directory.remove()
+        raise
+    return driver
+
+
+async def take_up(
+    directory: RunDirectory,
+    changes: Mapping[str, object],
+    *,
+    again: Again | None = None,
+    ask: Ask | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Driver:
+    """Open a run again, with settings changed as named.
+
+    Args:
+        directory: The run's.
+        changes: Settings that differ from now on; None leaves one as it is.
+        again: Rows to work anew.
+
+    Raises Locked if another driver holds the run, Misuse for rows that are not there.
+    """
+    desk = await open_desk(directory, None, list(listeners), changes)
+    request = desk.kept("request", RunRequest)
+    assert request is not None, "begin keeps the request before anything else"
+    try:
+        if not desk.tables and request.tables:
+            await _read_inputs(desk, request.tables)  # killed while reading
+        ending = desk.kept("ending", Ending)
+        if ending is not None and ending.state == "planned":
+            # the plan was what was asked for; going on means to run it
+            request = msgspec.structs.replace(
+                request, plan=desk.reader.plans()[-1].text, upto="run"
+            )
+            await desk.keep("request", request)
+        if again is not None:
+            await want_again(desk, again)
+    except BaseException:
+        await desk.close()
+        raise
+    return Driver(desk, request, ask)
+
+
+def _with_declared(request: RunRequest) -> RunRequest:
+    """Keys and sensitive columns as the plan declares them, where the user names none."""
+    if not request.plan:
+        return request
+    plan, _ = load_plan(request.plan, "plan")
+    tables: list[TableSource] = []
+    for source in request.tables:
+        declared = plan.tables.get(source.name)
+        if declared is not None:
+            source = TableSource(
+                source.name,
+                source.source,
+                source.key or list(declared.key),
+                sorted({*source.sensitive, *declared.sensitive}),
+            )
+        tables.append(source)
+    return msgspec.structs.replace(request, tables=tables)
+
+
+async def _read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
+    """Snapshot the inputs. All errors of format are found here, before any call."""
+    for source in sources:
+        table: Table = await asyncio.to_thread(
+            read_table,
+            source.name,
+            source.source,
+            desk.directory.inputs / source.name,
+            key=source.key,
+            sensitive=source.sensitive,
+        )
+        desk.tables[source.name] = table
+        desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
+    kept = {name: table.to_json().decode() for name, table in desk.tables.items()}
+    await desk.journal.put_fact("tables", msgspec.json.encode(kept))

@@ -1,0 +1,171 @@
+"""The models of a run, each opened once: client, what its endpoint does, and its price."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from apwa.journal import Journal
+from apwa.models import (
+    ChatFailure,
+    EndpointTraits,
+    ModelSettings,
+    OpenedModel,
+    find_out,
+    open_model,
+    practice_faults,
+    price_of,
+)
+from apwa.runs.settings import RunSettings
+from apwa.vocabulary import NUSD_PER_USD, Follow, Misuse, Paused, Price, RunFailed
+from apwa.vocabulary.events import EndpointFound, Event, Trouble
+
+NO_MODEL = Misuse(
+    "no model is named",
+    "--model",
+    "Name one: --model openai:MODEL (or anthropic:, google:, openrouter:, ollama:, vllm:,"
+    ' http://HOST:PORT/v1#MODEL), or set APWA_MODEL, or model = "…" in apwa.toml.'
+    " To try apwa without any: --model practice, rules that only play a model.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model as the run uses it."""
+
+    spec: str
+    opened: OpenedModel
+    traits: EndpointTraits
+    price: Price | None
+    context: int | None
+
+
+class PracticeProcess:
+    """The practice model in a process of its own, which ends with this one."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self._process = process
+        self.url = url
+
+    @classmethod
+    async def start(cls, faults: str) -> PracticeProcess:
+        """Raises Misuse for faults that it does not know."""
+        arguments = ["--faults", faults] if faults else []
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "apwa.practice", "--port", "0", "--until-eof", *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the driver, which still has calls in flight
+        )  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        line = (await process.stdout.readline()).decode().strip()
+        if not line.startswith("http"):
+            words = (await process.stderr.read()).decode().strip()
+            raise Misuse(f"the practice model does not start: {words or line}", "--model practice")
+        return cls(process, line)
+
+    async def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+        await self._process.wait()
+
+
+class Endpoints:
+    """Opens models by name. Probes each once per run; what it found is kept in the journal."""
+
+    def __init__(
+        self, settings: RunSettings, journal: Journal, emit: Callable[[Event], None]
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._emit = emit
+        self._open: dict[str, Endpoint] = {}
+        self._practice: PracticeProcess | None = None
+        self._lock = asyncio.Lock()
+
+    def model_named(self, spec: str) -> str:
+        """The model for a template or the manager: its own, else the run's.
+
+        Raises Misuse where none is named: nothing falls back to the practice model by itself.
+        """
+        name = spec or self._settings.model
+        if not name:
+            raise NO_MODEL
+        return name
+
+    async def get(self, spec: str) -> Endpoint:
+        """Raises Misuse (name, key) or Paused (account, endpoint) before any row is spent on."""
+        name = self.model_named(spec)
+        async with self._lock:
+            if name not in self._open:
+                self._open[name] = await self._enter(name)
+            return self._open[name]
+
+    async def _enter(self, spec: str) -> Endpoint:
+        opened = await self.opened(spec)
+        price = price_of(opened.endpoint, opened.model_name, self._settings.prices)
+        if self._settings.max_cost is not None and price is None:
+            raise Misuse(
+                f"the price of {spec} is unknown, so a cap in money cannot be kept",
+                "--max-cost",
+                'Give its price in apwa.toml: [prices."' + spec + '"] input = …, output = …'
+                " (US dollars per million tokens), or cap --max-tokens or --max-calls instead.",
+            )
+        traits = await self._traits(spec, opened)
+        context = self._settings.context or traits.context
+        self._emit(
+            EndpointFound(
+                spec, opened.model_name, traits.structured, context, words_of(price), traits.notes
+            )
+        )
+        return Endpoint(spec, opened, traits, price, context)
+
+    async def opened(self, spec: str) -> OpenedModel:
+        """A client, not yet probed; starts the practice model if that is meant."""
+        faults = practice_faults(spec)
+        if faults is not None and self._practice is None:
+            self._practice = await PracticeProcess.start(faults or self._settings.practice)
+        url = self._practice.url if self._practice is not None else ""
+        return open_model(spec, ModelSettings(practice_url=url, on_notice=self._notice))
+
+    async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
+        kept = self._journal.reader.fact(f"traits:{spec}")
+        if kept is not None:
+            traits = msgspec.msgpack.decode(kept, type=EndpointTraits)
+            opened.model.adopt(traits.dialect)
+            return traits
+        try:
+            traits = await find_out(opened)
+        except ChatFailure as failure:
+            await opened.model.close()
+            stop = Paused if failure.kind.follow in (Follow.PAUSE, Follow.WAIT) else RunFailed
+            raise stop(
+                f"{spec} does not answer ({failure.kind.value}): {failure.message}",
+                "endpoint",
+                failure.kind.remedy,
+            ) from failure
+        await self._journal.put_fact(f"traits:{spec}", msgspec.msgpack.encode(traits))
+        return traits
+
+    def _notice(self, words: str) -> None:
+        self._emit(Trouble("endpoint", words))
+
+    async def close(self) -> None:
+        for endpoint in self._open.values():
+            await endpoint.opened.model.close()
+        if self._practice is not None:
+            await self._practice.stop()
+
+
+def words_of(price: Price | None) -> str:
+    """A price in words: dollars per million tokens, in and out."""
+    if price is None:
+        return "unknown"
+    scale = 1_000_000 / NUSD_PER_USD
+    words = f"${price.input_nusd * scale:g} in, ${price.output_nusd * scale:g} out per M tokens"
+    return f"{words} ({price.source})" if price.source else words

@@ -1,0 +1,111 @@
+"""Writes a table to the file that a person asked for: Parquet, JSON lines or CSV, whole or not."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apwa.tables import CONTENT, plain_rows
+from apwa.vocabulary import Misuse, Paused
+
+_ENDINGS = (".parquet", ".jsonl", ".csv")
+_PART_BYTES = 32 << 20
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Raises Misuse for a path that cannot be written, before anything is spent."""
+    if path.suffix not in _ENDINGS:
+        raise Misuse(
+            f"{path.suffix or 'no ending'!r} is no format of an answer",
+            str(path),
+            "End the name in " + ", ".join(_ENDINGS) + ".",
+        )
+    if path.is_dir():
+        raise Misuse("this is a directory", str(path), "Name a file in it.")
+    if not path.absolute().parent.is_dir():
+        raise Misuse("its directory does not exist", str(path), "Make it, or name another.")
+    for some in (path, quarantine_path(path)):
+        if some.exists() and not force:
+            raise Misuse("the file exists", str(some), "Name another, or give --force.")
+
+
+def quarantine_path(path: Path, step: str = "") -> Path:
+    """The file beside an answer for its quarantined rows, or for those of an earlier step."""
+    middle = f".quarantined.{step}" if step else ".quarantined"
+    return path.with_name(path.stem + middle + path.suffix)
+
+
+def write_answer(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write rows to ``path`` by its ending; contents of files are left out, their names stay.
+
+    Raises Paused if the disk is full: nothing is lost, the table stands in the run.
+    """
+    kept = pa.schema([f for f in schema if CONTENT.items() - (f.metadata or {}).items()])
+    if not kept.names:
+        kept = schema
+    narrow = (batch.select(kept.names) for batch in batches)
+    begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write = _WRITERS[path.suffix]
+    try:
+        write(narrow, kept, begun)
+        begun.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise Paused(
+                "the disk is full", str(path), "Free some space, then resume or export again."
+            ) from error
+        raise Misuse(f"it cannot be written: {error.strerror or error}", str(path)) from error
+    finally:
+        begun.unlink(missing_ok=True)
+
+
+def _parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        waiting: list[pa.RecordBatch] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(b.nbytes for b in waiting) >= _PART_BYTES:
+                writer.write_table(pa.Table.from_batches(waiting, schema))
+                waiting = []
+        writer.write_table(pa.Table.from_batches(waiting, schema))
+
+
+def _jsonl(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    encoder = msgspec.json.Encoder()
+    names = schema.names
+    with path.open("wb") as file:
+        for batch in batches:
+            rows = plain_rows(batch, names)
+            lines = [encoder.encode(dict(zip(names, row, strict=True))) for row in rows]
+            file.write(b"\n".join([*lines, b""]))
+
+
+def _csv(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(schema.names)
+        for batch in batches:
+            writer.writerows([_cell(v) for v in row] for row in plain_rows(batch, schema.names))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, dict)):
+        return msgspec.json.encode(value).decode()
+    return "" if value is None else value
+
+
+_WRITERS: dict[str, Callable[[Iterator[pa.RecordBatch], pa.Schema, Path], None]] = {
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+}

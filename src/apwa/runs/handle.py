@@ -1,0 +1,118 @@
+"""A finished or stopped run in Python: its answer, failures and cost, read from its directory."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from apwa.runs.closing import STATUS
+from apwa.runs.directory import RunDirectory
+from apwa.runs.driver import Ending
+from apwa.runs.reading import RunReader
+from apwa.tables import Table, plain_rows
+from apwa.vocabulary import NUSD_PER_USD, RunFailed, Usage
+
+
+class Answer:
+    """A run's table: iterate it for rows as dicts, or take it whole."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return self.table.rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        names = self.table.schema.names
+        for _, batch in self.table.batches():
+            for row in plain_rows(batch, names):
+                yield dict(zip(names, row, strict=True))
+
+    def to_arrow(self) -> pa.Table:
+        return pa.Table.from_batches([b for _, b in self.table.batches()], self.table.schema)
+
+    def to_pandas(self) -> Any:
+        """Needs pandas to be installed."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """Needs polars to be installed."""
+        import polars  # pyright: ignore[reportMissingImports]
+
+        return polars.from_arrow(self.to_arrow())
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(n)}</th>" for n in self.table.schema.names)
+        rows: list[str] = []
+        for row, _ in zip(self, range(5), strict=False):
+            cells = "".join(f"<td>{html.escape(str(v)[:200])}</td>" for v in row.values())
+            rows.append(f"<tr>{cells}</tr>")
+        return (
+            f"<p>{html.escape(self.table.name)}: {self.table.rows:,} rows</p>"
+            f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        )
+
+
+class Run:
+    """How a run ended, and what it made.
+
+    Attributes:
+        ending: State, reason, counts.
+        usage: All that was spent on it, the manager and lost calls too.
+    """
+
+    def __init__(self, directory: RunDirectory, ending: Ending, usage: Usage) -> None:
+        self.directory = directory
+        self.ending = ending
+        self.usage = usage
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    @property
+    def state(self) -> str:
+        return self.ending.state
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; None if a price is unknown."""
+        return None if self.usage.cost_nusd is None else self.usage.cost_nusd / NUSD_PER_USD
+
+    @property
+    def words(self) -> str:
+        """The manager's answer in words, where it gave one."""
+        return self.ending.words
+
+    @property
+    def answer(self) -> Answer:
+        """The answer table. Raises RunFailed where the run has not come to it."""
+        if self.ending.state != "done":
+            raise RunFailed(
+                f"the run is {self.ending.state}: {self.ending.reason}", self.id, self.ending.remedy
+            )
+        return self.table(self.ending.answer)
+
+    def table(self, name: str) -> Answer:
+        """Any table of the run by name."""
+        with RunReader(self.directory) as reader:
+            return Answer(reader.table(name))
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Quarantined rows of the answer's step, with ``_error``."""
+        if STATUS not in self.answer.table.schema.names:
+            return []
+        return [row for row in self.answer if row[STATUS] == "quarantined"]
+
+    def _repr_html_(self) -> str:
+        e = self.ending
+        words = f"run {self.id}: {e.state}, {e.done:,} done, {e.quarantined:,} quarantined"
+        return f"<p>{html.escape(words)}</p>"
+
+    def __repr__(self) -> str:
+        e = self.ending
+        return f"<Run {self.id} {e.state}: {e.done:,} done, {e.quarantined:,} quarantined>"

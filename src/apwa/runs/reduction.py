@@ -1,0 +1,267 @@
+"""Runs a reduce step: level by level through the executor, then one row a group as its table."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+from pyroaring import BitMap
+
+from apwa.executor import StepEnd, StepJob, Work
+from apwa.journal import StoredResult
+from apwa.plan import Reduce, TemplateStep, answer_schema
+from apwa.runs.closing import ERROR, STATUS, reason
+from apwa.runs.expand import Fit, fit_of, work_of
+from apwa.runs.reducing import (
+    DEFAULT_FAN_IN,
+    Item,
+    Node,
+    child_values,
+    finished,
+    next_items,
+    pack,
+)
+from apwa.runs.state import StepState, load_state, save_state
+from apwa.tables import Table, count_tokens, key_text, plain_rows, write_table
+from apwa.vocabulary import Values, WorkSpec
+from apwa.vocabulary.events import StepOpened
+
+if TYPE_CHECKING:
+    from apwa.runs.execution import Closed, Execution
+
+_CHUNK = 64  # nodes expanded at once: each may hold a fan-in of long items
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of a reduce, in order of first appearance."""
+
+    keys: list[str]  # for people: group values joined by "/"
+    values: list[tuple[Any, ...]]
+
+
+async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Closed:
+    """Work a reduce step to its end. Raises Stopped."""
+    from apwa.runs.execution import Stopped
+
+    desk = execution.desk
+    assert step.reduce is not None
+    source = execution.source(step.over)
+    rows = await asyncio.to_thread(execution.sampled, step.over)
+    spec = await desk.spec(name, step, execution.checked)
+    state = load_state(desk.reader, execution.scope, name)
+    await desk.keep_spec(execution.scope, spec, step.over)
+    groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
+    fit = fit_of(spec, await desk.context_of(step))
+    level, nodes, expected, worked = 1, 0, 0, False
+    while not finished(items) or level == 1:
+        slots = pack(items, level, step.reduce, nodes)
+        new = [slot for slot in slots if isinstance(slot, Node)]
+        nodes += len(new)
+        if level == 1:
+            expected = _expected(len(new), len(groups.keys), step.reduce)
+            done = desk.reader.counts(execution.scope, name).done
+            desk.emit(StepOpened(execution.scope, name, "reduce", expected, done))
+        job = LevelJob(execution, spec, source.table, new, level, fit)
+        state, end = await job.work(state, max(nodes, expected))
+        worked = worked or end is not None
+        if end is not None and end.paused:
+            raise Stopped(end.paused)
+        items = next_items(slots, job.results(), groups.keys)
+        level += 1
+    table = state.table_if(source.version) if not worked else None
+    if table is None:
+        into = desk.table_folder(execution.scope, name, state.number + 1)
+        finals = job_results(execution, name, items)
+        table = await asyncio.to_thread(
+            close_reduce, spec, step.reduce, source.table, groups, items, finals, into
+        )
+        state = state.closed(source.version, table)
+        await save_state(desk.journal, execution.scope, name, state)
+    return execution.close(name, table, state, rows=nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelJob:
+    """One level of a reduce, as work for the executor."""
+
+    execution: Execution
+    spec: WorkSpec
+    table: Table
+    nodes: Sequence[Node]
+    level: int
+    fit: Fit
+
+    async def work(self, state: StepState, rows: int) -> tuple[StepState, StepEnd | None]:
+        """Work what of this level has no counting result. None: there was nothing to do."""
+        if not self.nodes:
+            return state, None
+        desk, scope, name = self.execution.desk, self.execution.scope, self.spec.step
+        ordinals = BitMap(node.ordinal for node in self.nodes)
+        stale = await asyncio.to_thread(self._stale, state)
+        if stale:
+            state = state.wanting(stale, desk.reader.generations(scope, name))
+            await save_state(desk.journal, scope, name, state)
+        todo = ordinals - state.settled(desk.reader, scope, name)
+        if not todo:
+            return state, None
+        end = await desk.executor.run_step(
+            StepJob(
+                scope=scope,
+                spec=self.spec,
+                rows=rows,
+                todo=todo,
+                expand=self._expand(todo, state),
+                done=(counted := desk.reader.counts(scope, name)).done,
+                quarantined=counted.quarantined,
+                known=self.execution.known(name),
+                share=desk.shareable(self.spec),
+            )
+        )
+        return state, end
+
+    def results(self) -> dict[int, StoredResult]:
+        return _results(self.execution, self.spec.step, [node.ordinal for node in self.nodes])
+
+    def _expand(self, todo: BitMap, state: StepState) -> Iterator[list[Work]]:
+        nodes = [node for node in self.nodes if node.ordinal in todo]
+        for start in range(0, len(nodes), _CHUNK):
+            some = nodes[start : start + _CHUNK]
+            yield [
+                work_of(
+                    self.spec, n.ordinal, state.wanted.get(n.ordinal, 0), values, self.fit, None
+                )
+                for n, values in zip(some, self._values(some), strict=True)
+            ]
+
+    def _stale(self, state: StepState) -> BitMap:
+        """Nodes whose request is not the one that was answered: an item below has changed."""
+        reader, scope, step = self.execution.desk.reader, self.execution.scope, self.spec.step
+        some = BitMap(node.ordinal for node in self.nodes) & state.settled(reader, scope, step)
+        if not some:
+            return some
+        kept = {o: key for o, key in reader.reuse_keys(scope, step) if o in some}
+        stale = BitMap()
+        for works in self._expand(some, StepState()):
+            stale.update(w.ordinal for w in works if kept.get(w.ordinal) != w.reuse_key)
+        return stale
+
+    def _values(self, nodes: Sequence[Node]) -> list[Values]:
+        """For each node its items, each a list in the order of the tags."""
+        ordinals = sorted({child for node in nodes for child in node.children})
+        items: dict[int, Values]
+        if self.level == 1:
+            columns = [tag.column for tag in self.spec.tags]
+            rows: list[Values] = []
+            for batch in self.table.take(ordinals, columns).combine_chunks().to_batches():
+                rows += plain_rows(batch, columns)
+            items = dict(zip(ordinals, rows, strict=True))
+        else:
+            found = _results(self.execution, self.spec.step, ordinals)
+            columns = [tag.column for tag in self.spec.tags]
+            items = {ordinal: child_values(result, columns) for ordinal, result in found.items()}
+        return [[[items[child] for child in node.children]] for node in nodes]
+
+
+def job_results(execution: Execution, name: str, items: Sequence[Item]) -> dict[int, StoredResult]:
+    return _results(execution, name, [item.ordinal for item in items if item.ordinal >= 0])
+
+
+def _results(execution: Execution, step: str, ordinals: Sequence[int]) -> dict[int, StoredResult]:
+    if not ordinals:
+        return {}
+    wanted = BitMap(ordinals)
+    return {
+        result.ordinal: result
+        for result in execution.desk.reader.results(
+            execution.scope, step, wanted.min(), wanted.max() + 1
+        )
+        if result.ordinal in wanted
+    }
+
+
+def read_items(
+    spec: WorkSpec, table: Table, rows: BitMap, reduce: Reduce
+) -> tuple[Groups, list[Item]]:
+    """The source rows as items: their group and their size. Rows that take no part are left out."""
+    by = list(reduce.by)
+    columns = [tag.column for tag in spec.tags]
+    groups = Groups([], [])
+    numbers: dict[tuple[Any, ...], int] = {}
+    items: list[Item] = []
+    for first, batch in table.batches(list(dict.fromkeys([*by, *columns]))):
+        inside = rows & BitMap(range(first, first + batch.num_rows))
+        heads = _heads(batch, by)
+        values = plain_rows(batch, columns)
+        for ordinal in inside:
+            head = heads[ordinal - first]
+            if head not in numbers:
+                numbers[head] = len(groups.keys)
+                groups.keys.append(key_text(head) or "all")
+                groups.values.append(head)
+            size = sum(count_tokens(str(value)) for value in values[ordinal - first])
+            items.append(Item(numbers[head], ordinal, size, 1))
+    return groups, items
+
+
+def _heads(batch: pa.RecordBatch, by: list[str]) -> list[tuple[Any, ...]]:
+    """Each row's group values, as the column's own type has them."""
+    if not by:
+        return [()] * batch.num_rows
+    columns = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in by]
+    return list(zip(*columns, strict=True))
+
+
+def _expected(first_level: int, groups: int, reduce: Reduce) -> int:
+    """About how many subtasks all levels have, for progress: each level shrinks by the fan-in."""
+    fan_in = reduce.fan_in or DEFAULT_FAN_IN
+    total = width = max(first_level, 1)
+    while width > groups:
+        width = max(groups, math.ceil(width / fan_in))
+        total += width
+    return total
+
+
+def close_reduce(
+    spec: WorkSpec,
+    reduce: Reduce,
+    source: Table,
+    groups: Groups,
+    finals: Sequence[Item],
+    results: dict[int, StoredResult],
+    into: Any,
+) -> Table:
+    """Write one row a group: its values, the answer, how many items, and what is missing."""
+    answer = answer_schema(spec.contract)
+    schema = pa.schema(
+        [
+            *(source.schema.field(column) for column in reduce.by),
+            *answer,
+            pa.field("items", pa.int64()),
+            pa.field("missing", pa.list_(pa.string())),
+            pa.field(STATUS, pa.string()),
+            pa.field(ERROR, pa.string()),
+        ]
+    )
+    rows = [_row(item, groups, reduce, results) for item in sorted(finals, key=lambda i: i.group)]
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    key = tuple(reduce.by)
+    return write_table(spec.step, iter([batch]), schema, into, key=key, source="reduce")
+
+
+def _row(
+    item: Item, groups: Groups, reduce: Reduce, results: dict[int, StoredResult]
+) -> dict[str, Any]:
+    result = results.get(item.ordinal)
+    row: dict[str, Any] = dict(zip(reduce.by, groups.values[item.group], strict=True))
+    row |= {"items": item.items, "missing": list(item.missing)}
+    if result is not None and result.kind is None:
+        return row | msgspec.json.decode(result.answer) | {STATUS: "done", ERROR: None}
+    if result is not None:
+        return row | {STATUS: "quarantined", ERROR: reason(result)}
+    return row | {STATUS: "skipped", ERROR: "every part of this group is missing"}

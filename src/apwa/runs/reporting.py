@@ -1,0 +1,214 @@
+"""What a person and the manager read of a run: report.md, the pilot's report, failures in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from apwa.journal import JournalReader, StoredResult
+from apwa.plan import TemplateStep
+from apwa.runs.forecast import Forecast
+from apwa.vocabulary import NUSD_PER_USD, PILOT, RUN, ErrorKind, Usage
+from apwa.vocabulary.events import Numbered, Trouble
+
+if TYPE_CHECKING:
+    from apwa.runs.course import Course
+    from apwa.runs.driver import Ending
+
+_EXAMPLES = 3
+_CLIP = 300
+
+
+def money(nusd: int | None) -> str:
+    """Money in words; unknown is said, never taken for nothing."""
+    if nusd is None:
+        return "cost unknown"
+    dollars = nusd / NUSD_PER_USD
+    return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.4g}"
+
+
+def usage_words(usage: Usage) -> str:
+    return (
+        f"{usage.calls:,} calls, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out,"
+        f" {money(usage.cost_nusd)}"
+    )
+
+
+def forecast_words(forecast: Forecast) -> str:
+    """A forecast with its range and its basis."""
+    low, likely, high = forecast.tokens
+    cost = "cost unknown (no price)"
+    if forecast.cost_nusd is not None:
+        a, b, c = forecast.cost_nusd
+        cost = f"{money(b)} ({money(a)} to {money(c)})"
+    seconds = f"{duration(forecast.seconds[1])} ({duration(forecast.seconds[0])} to"
+    seconds += f" {duration(forecast.seconds[2])})"
+    return (
+        f"{forecast.calls[1]:,} calls, {likely:,} tokens ({low:,} to {high:,}), {cost},"
+        f" {seconds}; from {forecast.basis}"
+    )
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def failures_text(reader: JournalReader, scope: str, step: str) -> str:
+    """Failure kinds of a step, with counts, remedies and a few examples each."""
+    counts = reader.failure_counts(scope, step)
+    if not counts:
+        return f"Step {step}: nothing is quarantined."
+    lines = [f"Step {step}: {sum(counts.values()):,} rows quarantined."]
+    examples = reader.failures(scope, step, _EXAMPLES * len(counts))
+    for kind, count in sorted(counts.items(), key=lambda pair: -pair[1]):
+        lines += _kind_lines(kind, count, [r for r in examples if r.kind is kind][:_EXAMPLES])
+    return "\n".join(lines)
+
+
+def _kind_lines(kind: ErrorKind, count: int, examples: list[StoredResult]) -> list[str]:
+    lines = [f"- {kind.value}: {count:,} rows. {kind.remedy}"]
+    for result in examples:
+        lines.append(f"  - row {result.ordinal + 1}: {_clip(result.message)}")
+    return lines
+
+
+def pilot_text(course: Course, forecast: Forecast) -> str:
+    """The pilot's report for the manager: counts, failures, some answers, the forecast."""
+    from apwa.runs.workbench import untrusted
+
+    lines = ["The pilot ran. Forecast for the full run: " + forecast_words(forecast), ""]
+    assert course.checked is not None
+    for name, closed in course.piloted.items():
+        end = closed.end
+        lines.append(
+            f"Step {name}: {closed.table.rows:,} rows in its table, {end.done:,} done,"
+            f" {end.quarantined:,} quarantined."
+        )
+        if end.quarantined:
+            lines.append(failures_text(course.desk.reader, PILOT, name))
+    answer = course.piloted.get(course.checked.plan.answer)
+    if answer is not None:
+        from apwa.runs.workbench import first_done
+
+        lines += ["", "Some rows of the answer:", untrusted(first_done(answer))]
+    return "\n".join(lines)
+
+
+def run_text(course: Course) -> str:
+    """The full run's report for the manager."""
+    lines = ["The run is complete."]
+    for name, closed in course.finished.items():
+        end = closed.end
+        lines.append(
+            f"Step {name}: {closed.table.rows:,} rows, {end.done:,} done, {end.quarantined:,}"
+            f" quarantined, {end.skipped:,} skipped; {usage_words(end.usage)}."
+        )
+        if end.quarantined:
+            lines.append(failures_text(course.desk.reader, RUN, name))
+    return "\n".join(lines)
+
+
+def write_report(course: Course, ending: Ending) -> None:
+    """Write report.md into the run's directory."""
+    desk = course.desk
+    lines = [f"# Run {desk.directory.path.name}: {ending.state}", ""]
+    if desk.settings.model.partition(":")[0] == "practice":
+        lines += ["**The practice model answered: rules that only play a model.**", ""]
+    if course.request.job:
+        lines += [f"> {course.request.job}", ""]
+    if ending.reason:
+        lines += [f"Stopped: {ending.reason}. {ending.remedy}".strip(), ""]
+    if ending.words:
+        lines += ["## Answer", "", ending.words, ""]
+    lines += _steps(course)
+    lines += _forecast_and_actual(course)
+    lines += _failures(course)
+    lines += _troubles(desk.reader)
+    lines += _decisions(desk.reader)
+    desk.directory.report_path.write_text("\n".join(lines) + "\n")
+
+
+def _steps(course: Course) -> list[str]:
+    lines = [
+        "## Steps",
+        "",
+        "| step | rows | done | quarantined | skipped | open | calls | tokens | cost |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    if course.checked is None:
+        return [*lines, ""]
+    for name in course.checked.order:
+        closed = course.finished.get(name)
+        counts = course.desk.reader.counts(RUN, name)
+        usage = counts.usage
+        if closed is not None:
+            end = closed.end
+            rows = end.done + end.quarantined + end.skipped
+            numbers = (rows, end.done, end.quarantined, end.skipped, 0)
+        else:
+            numbers = (0, counts.done, counts.quarantined, 0, "yes")
+        cells = [str(n) if isinstance(n, str) else f"{n:,}" for n in numbers]
+        cells += [f"{usage.calls:,}", f"{usage.tokens:,}", money(usage.cost_nusd)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _forecast_and_actual(course: Course) -> list[str]:
+    lines = ["## Forecast and actual", ""]
+    if course.forecast is not None:
+        lines.append(f"- Forecast of the full run: {forecast_words(course.forecast)}")
+    if course.checked is not None:
+        run = _sum(course, RUN)
+        pilot = _sum(course, PILOT)
+        lines.append(f"- Full run: {usage_words(run)}")
+        lines.append(f"- Pilot: {usage_words(pilot)}")
+    lines.append(
+        f"- All, the manager and lost calls too: {usage_words(course.desk.reader.spent())}"
+    )
+    return [*lines, ""]
+
+
+def _sum(course: Course, scope: str) -> Usage:
+    total = Usage()
+    assert course.checked is not None
+    for name, step in course.checked.plan.steps.items():
+        if isinstance(step, TemplateStep):
+            total += course.desk.reader.counts(scope, name).usage
+    return total
+
+
+def _failures(course: Course) -> list[str]:
+    lines: list[str] = []
+    for name in course.checked.order if course.checked is not None else ():
+        if course.desk.reader.failure_counts(RUN, name):
+            lines += [failures_text(course.desk.reader, RUN, name), ""]
+    return ["## Quarantined rows", "", *(lines or ["None.", ""])]
+
+
+def _troubles(reader: JournalReader) -> list[str]:
+    lines = [
+        f"- {event.kind}: {event.message}" + (f" ({event.count} times)" if event.count > 1 else "")
+        for numbered in _all_events(reader)
+        if isinstance(event := numbered.event, Trouble)
+    ]
+    return ["## Notices", "", *lines, ""] if lines else []
+
+
+def _all_events(reader: JournalReader) -> Iterator[Numbered]:
+    since = 0
+    while events := reader.events(since, 1000):
+        yield from events
+        since = events[-1].number
+
+
+def _decisions(reader: JournalReader) -> list[str]:
+    lines = [f"- Version {plan.version}: {plan.reason}" for plan in reader.plans()]
+    return ["## The plan's versions", "", *lines, ""] if lines else []
+
+
+def _clip(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _CLIP else text[:_CLIP] + "…"

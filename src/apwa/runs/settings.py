@@ -1,0 +1,84 @@
+"""What a person can set for a run. Kept with the run, so that resume knows; holds no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from apwa.vocabulary import NUSD_PER_USD, Caps
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """Settings of one run.
+
+    Attributes:
+        model: The workers' model, such as ``openai:gpt-5.4-mini``; a template may name another.
+        manager_model: The manager's model; empty: the workers'.
+        grants: Names of the capabilities that templates of this run may grant.
+        max_cost: Hard cap in US dollars; ``max_tokens`` and ``max_calls`` likewise. None: no cap.
+        max_failures: Share of quarantined rows (after 50 results) at which a step pauses the run.
+        concurrency: Ceiling of calls at once to one endpoint, under which the gate still learns.
+        limit: Only the first so many rows of each input table.
+        rows: Only these row keys of the input tables.
+        pilot: Whether a sample flows through the plan before it runs in full.
+        yes: Approve the plan whatever the forecast says.
+        timeout_s: Pause the run after so many seconds.
+        prices: User's prices by model: ``{"openai:x": {"input": 0.25, "output": 2.0}}``, US
+            dollars per million tokens.
+        practice: Faults of the practice model, as its ``--faults`` takes them.
+    """
+
+    model: str = ""
+    manager_model: str = ""
+    grants: list[str] = []
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    max_failures: float = 0.2
+    concurrency: int | None = None
+    limit: int | None = None
+    rows: list[str] = []
+    pilot: bool = True
+    yes: bool = False
+    timeout_s: float | None = None
+    prices: dict[str, dict[str, float]] = {}
+    practice: str = ""
+    context: int | None = None
+    output: str = ""
+    force: bool = False
+    with_stats: bool = False
+    seed: int = 0
+
+    @property
+    def caps(self) -> Caps | None:
+        """The hard caps, or None if there is none."""
+        if self.max_cost is None and self.max_tokens is None and self.max_calls is None:
+            return None
+        cost = None if self.max_cost is None else round(self.max_cost * NUSD_PER_USD)
+        return Caps(cost, self.max_tokens, self.max_calls)
+
+    def changed(self, changes: Mapping[str, object]) -> RunSettings:
+        """These settings with ``changes`` laid over; what is None there stays."""
+        return msgspec.structs.replace(
+            self, **{name: value for name, value in changes.items() if value is not None}
+        )
+
+
+class TableSource(msgspec.Struct, frozen=True):
+    """An input table as the user named it."""
+
+    name: str
+    source: str
+    key: list[str] = []
+    sensitive: list[str] = []
+
+
+class RunRequest(msgspec.Struct, frozen=True):
+    """What a run was asked for: a job in words, or a plan file's text."""
+
+    job: str
+    plan: str
+    tables: list[TableSource]
+    upto: str = "run"  # plan, pilot, run
+    version: int = 1

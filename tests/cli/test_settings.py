@@ -1,0 +1,45 @@
+"""Settings: flags over variables over files; what is wrong is named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apwa.cli.settings import merge, share
+from apwa.vocabulary import Misuse
+
+
+def test_flags_win_over_variables_and_variables_over_files(tmp_path: Path) -> None:
+    (tmp_path / "apwa.toml").write_text('model = "openai:a"\nmax_cost = 1.5\nconcurrency = 4\n')
+    env = {"APWA_MODEL": "openai:b", "APWA_CONCURRENCY": "8", "APWA_HOME": "/x"}
+    settings = merge({"model": None, "concurrency": 16}, env, tmp_path)
+    assert (settings.model, settings.concurrency, settings.max_cost) == ("openai:b", 16, 1.5)
+
+
+def test_a_pyproject_table_serves_too_and_is_found_from_below(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.apwa]\nmodel = "vllm:x"\nmax_failures = "5%"\n')
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    settings = merge({}, {}, below)
+    assert (settings.model, settings.max_failures) == ("vllm:x", 0.05)
+
+
+def test_prices_come_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "apwa.toml").write_text('[prices."openai:x"]\ninput = 0.25\noutput = 2.0\n')
+    assert merge({}, {}, tmp_path).prices == {"openai:x": {"input": 0.25, "output": 2.0}}
+
+
+@pytest.mark.parametrize(
+    "text", ["modle = 'x'", "max_cost = 'much'", "not toml at all", "max_failures = '120%'"]
+)
+def test_a_wrong_setting_names_its_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "apwa.toml").write_text(text)
+    with pytest.raises(Misuse) as caught:
+        merge({}, {}, tmp_path)
+    assert "apwa.toml" in caught.value.where
+
+
+def test_shares_are_read_both_ways() -> None:
+    assert share("5%", "x") == 0.05
+    assert share("0.05", "x") == 0.05
