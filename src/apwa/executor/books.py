@@ -1,0 +1,172 @@
+"""The budget in the hands of hosts: blocks, grants and settlements as messages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apwa.executor.budget import Amount, Budget
+from apwa.executor.instructions import CloseBlock, Instruction, OpenBlock, Send
+from apwa.executor.scheduler import Scheduler
+from apwa.vocabulary import Caps, Outcome, Usage
+from apwa.vocabulary.messages import Grant, Hungry, Settled
+
+_ROUNDS = 4  # a block holds calls for so many rounds of the host's slots
+
+
+class Books:
+    """Who holds what. A holder is named ``host/endpoint``."""
+
+    def __init__(self, caps: Caps | None, spent: Usage, out: list[Instruction]) -> None:
+        self.budget = Budget(caps, spent)
+        self._out = out
+        self._holders: dict[str, tuple[str, str]] = {}
+        self._bounds: dict[str, Amount] = {}  # the most that one call of the holder may take
+        self._hungry: set[str] = set()
+        self._opening: set[str] = set()
+        self._told: dict[str, tuple[int, float]] = {}  # slots and hold that the host was told
+        self._seen_calls: dict[str, int] = {}
+
+    @property
+    def starving(self) -> bool:
+        return bool(self._hungry)
+
+    def holder(self, host: str, endpoint: str) -> str:
+        name = f"{host}/{endpoint}"
+        self._holders.setdefault(name, (host, endpoint))
+        return name
+
+    # ---- pace and pay out
+
+    def grant(
+        self,
+        host: str,
+        endpoint: str,
+        slots: int,
+        hold_s: float,
+        hold_until: float,
+        *,
+        again: bool,
+    ) -> None:
+        """Tell a host its slots, if they are other than it was told, or ``again``."""
+        name = self.holder(host, endpoint)
+        if again or self._told.get(name) != (slots, hold_until):
+            self._told[name] = (slots, hold_until)
+            self._send(host, endpoint, slots, Amount(), hold_s)
+
+    def pay(self, host: str, endpoint: str, slots: int, amount: tuple[int, int, int]) -> None:
+        self._send(host, endpoint, slots, Amount(*amount))
+
+    def _send(
+        self, host: str, endpoint: str, slots: int, amount: Amount, hold_s: float = 0.0
+    ) -> None:
+        calls, tokens, cost = (
+            None if cap is None else n for cap, n in zip(self.budget.caps, amount, strict=True)
+        )
+        self._out.append(Send(host, Grant(endpoint, slots, hold_s, calls, tokens, cost)))
+
+    # ---- what hosts say
+
+    def saw(self, host: str, items: Sequence[Outcome], scheduler: Scheduler) -> None:
+        """Take the details of calls from outcomes that are counted: settlements lack them."""
+        sums: dict[str, list[int]] = {}
+        for outcome in items:
+            row = scheduler.leases.get(outcome.lease_id)
+            if row is None:
+                continue
+            endpoint = row.step.job.spec.endpoint
+            found = sums.get(endpoint)
+            if found is None:
+                found = sums[endpoint] = [0, 0, 0, 0, 0]
+            for attempt in outcome.attempts:
+                usage = attempt.usage
+                found[0] += usage.output_tokens
+                found[1] += usage.cached_tokens
+                found[2] += usage.reasoning_tokens
+                found[3] += usage.cost_nusd is None
+                found[4] += usage.calls
+        for endpoint, (output, cached, reasoning, unpriced, calls) in sums.items():
+            name = self.holder(host, endpoint)
+            self.budget.saw(name, output, cached, reasoning, priced=not unpriced)
+            self._seen_calls[name] = self._seen_calls.get(name, 0) + calls
+
+    def all_settled(self, endpoint: str) -> bool:
+        """Whether hosts have settled every call of the endpoint that results tell of."""
+        return all(
+            self.budget.settled_calls(name) >= self._seen_calls.get(name, 0)
+            for name, (_, where) in self._holders.items()
+            if where == endpoint
+        )
+
+    def settled(self, host: str, message: Settled) -> None:
+        name = self.holder(host, message.endpoint)
+        amount = Amount(message.calls, message.tokens, message.cost_nusd)
+        self._out += [CloseBlock(closing) for closing in self.budget.settle(name, amount)]
+
+    def hungry(self, host: str, message: Hungry) -> None:
+        name = self.holder(host, message.endpoint)
+        bound = Amount(message.calls, message.tokens, message.cost_nusd)
+        known = self._bounds.get(name, Amount())
+        self._bounds[name] = Amount(*map(max, known, bound))
+        self._hungry.add(name)
+
+    # ---- blocks
+
+    def feed(self, host: str, endpoint: str, slots: int) -> bool:
+        """Open a block for a holder that is hungry or soon will be.
+
+        False if it is hungry and can never be fed.
+        """
+        name = self.holder(host, endpoint)
+        bound = self._bounds.get(name)
+        if bound is None or name in self._opening or not self.budget.capped:
+            return True
+        hungry = name in self._hungry
+        if not hungry and self._has(name, bound, slots):
+            return True
+        limit = self.budget.ask(name, bound, max(1, _ROUNDS * slots))
+        if limit is None:
+            return not hungry or self.budget.payable(name, bound)
+        self._hungry.discard(name)
+        if any(limit):
+            self._opening.add(name)
+            self._out.append(OpenBlock(name, limit))
+        else:  # it was fed meanwhile: let it look again
+            self.budget.not_opened(name)
+            self.pay(host, endpoint, slots, limit)
+        return True
+
+    def _has(self, name: str, bound: Amount, slots: int) -> bool:
+        least = self.budget.without_uncapped(bound.times(max(1, slots)))
+        held = self.budget.outstanding(name)
+        return all(n >= m for n, m in zip(held, least, strict=True))
+
+    def opened(self, holder: str, block: int, limit: tuple[int, int, int]) -> tuple[str, str]:
+        self.budget.opened(holder, block, Amount(*limit))
+        self._opening.discard(holder)
+        return self._holders[holder]
+
+    def reclaim(self, host: str, endpoint: str, slots: int) -> bool:
+        """Take back what a holder has left, and close its blocks; whether there was any."""
+        name = self.holder(host, endpoint)
+        if name in self._opening:
+            return False
+        rest = self.budget.outstanding(name)
+        closings = self.budget.take_back(name)
+        if closings:
+            self.pay(host, endpoint, slots, Amount().minus(rest))
+        self._out += [CloseBlock(closing) for closing in closings]
+        self.record()
+        return bool(closings)
+
+    def lost(self, host: str) -> None:
+        """A host has begun anew: what it held counts as spent."""
+        for name, (where, _) in self._holders.items():
+            if where == host:
+                closings = self.budget.take_back(name, whole=True)
+                self._out += [CloseBlock(closing) for closing in closings]
+                self._hungry.discard(name)
+                self._told.pop(name, None)
+
+    def record(self) -> None:
+        """Write down spending that no block is open for."""
+        self._out += [CloseBlock(closing) for closing in self.budget.record()]
