@@ -37,9 +37,7 @@ def _table(name: str, files: Sequence[Path], kind: str, look: _Look) -> Table:
             digest.update(_mark(path))
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:200] if str(error) else "it is empty"
-            raise BadInput(
-                f"the file is no {kind.capitalize()} file: {reason}", str(path)
-            ) from error
+            raise BadInput(f"this is no {kind} file: {reason}", str(path)) from error
         _check_names(path, found)
         if schema is None:
             schema = found

@@ -80,19 +80,16 @@ def _broken(path: Path, number: int, line: bytes, error: Exception) -> BadInput:
     except UnicodeDecodeError:
         return bad_utf8(path)
     try:
-        json.loads(text, parse_constant=_no_constant)
+        json.loads(text.rstrip(), parse_constant=_no_constant)
     except json.JSONDecodeError as known:
-        inside = min(known.colno, len(text.rstrip("\r\n")) + 1)
-        return _syntax(path, number, inside, known.msg)
+        return _syntax(path, number, known.colno, known.msg)
     except (ValueError, RecursionError) as known:
         return _syntax(path, number, 1, str(known))
     return _syntax(path, number, 1, str(error))
 
 
 def _syntax(path: Path, line: int, column: int, reason: str) -> BadInput:
-    return BadInput(
-        f"broken JSON: {reason[:1].lower()}{reason[1:]}", at(path, line, column), "Mend this place."
-    )
+    return BadInput(f"broken JSON: {reason}", at(path, line, column), "Mend this place.")
 
 
 def _no_constant(text: str) -> None:
@@ -202,10 +199,9 @@ def _item(window: _Window) -> tuple[_Row, int]:
             if end < len(window.text) or window.ended:
                 break
         except json.JSONDecodeError as error:
-            if window.ended:
-                line, column = window.place(error.pos)
-                raise _syntax(window.path, line, column, error.msg) from error
-            if error.pos < len(window.text) - _BLOCK_CHARS:
+            # more text mends what is cut off, and nothing that is broken well before the end
+            cut = error.pos > len(window.text) - _BLOCK_CHARS or "Unterminated" in error.msg
+            if window.ended or not cut:
                 line, column = window.place(error.pos)
                 raise _syntax(window.path, line, column, error.msg) from error
         except (ValueError, RecursionError) as error:

@@ -51,8 +51,9 @@ def find_source(source: str | Path) -> Source:
         return _of_one_kind(text, inside, path)
     if not path.exists() and glob.has_magic(text):
         base = _fixed_part(path)
-        found = map(Path, glob.iglob(str(path), recursive=True))
-        return _of_one_kind(text, [p for p in found if not p.is_dir()], base)
+        pattern = path.relative_to(base).as_posix()
+        found = [p for p in base.glob(pattern) if not p.is_dir() and _is_shown(p, base)]
+        return _of_one_kind(text, found, base)
     if not path.exists():
         raise BadInput("there is no such file or folder", text, "Check the path.")
     kind = _kind(path)
