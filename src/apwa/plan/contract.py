@@ -1,4 +1,4 @@
-"""A contract compiled: a model's text in, the canonical answer out, or words that say what is wrong.
+"""A contract compiled: a model's text in, the canonical answer out, or words for what is wrong.
 
 The plain way is short, for it is walked once a row: decode, validate, encode. All the care for
 fences, prose, messages and quotes is taken only where it is needed.
@@ -162,7 +162,8 @@ def _rule(error: jsonschema_rs.ValidationError) -> str:
             unit = "characters" if error.kind.name.endswith("Length") else "items"
             return f"must have {least} {limit} {unit}; it is {value}"
         case "minimum" | "maximum":
-            return f"must be {'at least' if error.kind.name == 'minimum' else 'at most'} {limit}; it is {value}"
+            least = "at least" if error.kind.name == "minimum" else "at most"
+            return f"must be {least} {limit}; it is {value}"
         case _:
             return clipped(error.message, 300)
 

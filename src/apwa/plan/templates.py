@@ -51,8 +51,10 @@ def tags_of(columns: Sequence[str], reserved: Sequence[str] = ()) -> list[TagSpe
     taken = set(reserved)
     tags: list[TagSpec] = []
     for column in columns:
-        plain = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:28].strip("_") or "value"
-        name, number = plain, 1
+        plain: str = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:28].strip("_")
+        plain = plain or "value"
+        name: str = plain
+        number = 1
         while name in taken:
             number += 1
             name = f"{plain}_{number}"
