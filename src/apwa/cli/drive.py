@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from apwa.cli.display import Display, make_display
@@ -133,7 +133,7 @@ class _Screen:
         return answer.strip().lower() in ("y", "yes")
 
     @contextlib.asynccontextmanager
-    async def live(self) -> AsyncIterator[None]:
+    async def live(self) -> AsyncGenerator[None]:
         """Keep the display moving until the block ends."""
         ticking = asyncio.create_task(self._tick(), name="display")
         try:
@@ -150,7 +150,7 @@ class _Screen:
 
 
 @contextlib.asynccontextmanager
-async def _ctrl_c(driver: Driver) -> AsyncIterator[None]:
+async def _ctrl_c(driver: Driver) -> AsyncGenerator[None]:
     """Once: finish what is in flight, commit, say how to go on. Twice: now."""
     loop = asyncio.get_running_loop()
     pressed = 0

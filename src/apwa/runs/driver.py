@@ -13,7 +13,6 @@ from apwa.journal import Journal
 from apwa.manager import Manager, ManagerTurnView
 from apwa.plan import load_plan
 from apwa.runs.again import Again, want_again
-from apwa.runs.bench import RunWorkbench
 from apwa.runs.closing import StatusCounts, status_counts
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask, Course
@@ -25,6 +24,7 @@ from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
+from apwa.runs.workbench import RunWorkbench
 from apwa.tables import Table, read_table
 from apwa.vocabulary import (
     Approve,
