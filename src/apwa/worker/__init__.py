@@ -1,9 +1,29 @@
-"""One subtask, start to end: the agent loop.
+"""One subtask, start to end: the agent loop, the contract, and the meter that calls pass.
 
 It sees its own row and its template's capabilities, nothing else. It schedules nothing, retries
 no row and writes nowhere.
 """
 
+from apwa.worker.calls import CallLog
+from apwa.worker.checks import Evaluator
 from apwa.worker.loop import NotAccepted, OutOfTurns, agent_loop, spoken, unanswered
+from apwa.worker.meter import Meter
+from apwa.worker.solve import OpenedStep, solve
+from apwa.worker.tools import Toolbox
+from apwa.worker.transcript import read_transcript, transcript_of
 
-__all__ = ["NotAccepted", "OutOfTurns", "agent_loop", "spoken", "unanswered"]
+__all__ = [
+    "CallLog",
+    "Evaluator",
+    "Meter",
+    "NotAccepted",
+    "OpenedStep",
+    "OutOfTurns",
+    "Toolbox",
+    "agent_loop",
+    "read_transcript",
+    "solve",
+    "spoken",
+    "transcript_of",
+    "unanswered",
+]

@@ -1,0 +1,260 @@
+"""One attempt at one subtask: from the row's values to an outcome.
+
+A step without grants takes the short path: one prepared call, one look at the answer. Only an
+answer that breaks the contract, or a step with tools, needs a conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from apwa.capabilities import ToolResult
+from apwa.models import ChatFailure, ChatModel, ChatReply, ChatRequest, Message, Text, ToolCall
+from apwa.plan import Contract, ContractBroken, user_message
+from apwa.vocabulary import ApwaError, ErrorKind, LeaseItem, Outcome, Values, WorkSpec
+from apwa.worker.calls import CallLog, bound_of
+from apwa.worker.checks import Checks, Evaluator
+from apwa.worker.loop import NotAccepted, OutOfTurns, agent_loop
+from apwa.worker.meter import Meter, OutOfTime
+from apwa.worker.tools import OpenTools, Toolbox
+from apwa.worker.transcript import transcript_of
+
+_TOKENS_OF_FORM = 64  # around system and user message, in whatever template a model has
+_TOKENS_A_MESSAGE = 16
+_LONGEST_MESSAGE = 2000
+
+
+class AttemptFailed(Exception):
+    """Why an attempt ended without an answer, where no other error says so."""
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class OpenedStep:
+    """A step on this host: what all its subtasks share, made ready once.
+
+    Raises what a broken spec raises (ValueError), and Misuse for a capability that is not here.
+    """
+
+    def __init__(
+        self, spec: WorkSpec, model: ChatModel, toolbox: Toolbox, checks: Evaluator
+    ) -> None:
+        toolbox.check(spec.grants)
+        self.spec = spec
+        self.model = model
+        self.toolbox = toolbox
+        self.contract = Contract(spec.contract, spec.columns)
+        self.checks = Checks(spec, checks) if spec.contract.checks else None
+        self.request = ChatRequest(
+            spec.model,
+            [Message("system", [Text(spec.system)])],
+            spec.limits.output_tokens,
+            schema=spec.contract.schema,
+            parameters=spec.parameters,
+            timeout_s=spec.limits.timeout_s,
+        )
+        self.prepared = None if spec.grants else model.prepare(self.request)
+        schema = msgspec.json.encode(spec.contract.schema)
+        self.fixed_bytes = _size(spec.system) + len(schema) + _TOKENS_OF_FORM
+
+    async def accept(self, reply: ChatReply, values: Values) -> bytes:
+        """The answer in a reply, as canonical JSON.
+
+        Raises:
+            NotAccepted: It breaks the contract.
+            AttemptFailed: It is no answer, and asking on would not make it one.
+        """
+        _must_be_answer(reply, self.spec.limits.output_tokens)
+        try:
+            _, answer = self.contract.parse(reply.text, values)
+        except ContractBroken as broken:
+            raise NotAccepted(broken.message, broken.kind) from None
+        if self.checks is not None:
+            broken_checks = await self.checks.broken(values, answer)
+            if broken_checks:
+                words = "; ".join(f"the check `{check}` is not true" for check in broken_checks)
+                raise NotAccepted(words)
+        return answer
+
+
+async def solve(
+    item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog | None = None
+) -> Outcome:
+    """Make one attempt. Whatever goes wrong is an outcome; only cancelling gets out.
+
+    Args:
+        item: The subtask.
+        opened: Its step.
+        meter: Where its model calls pass.
+        log: Filled with its calls as they happen.
+    """
+    log = log or CallLog()
+    begun = time.monotonic()
+    talk: list[Message] = []
+    try:
+        if opened.prepared is not None:
+            answer = await _plain(item, opened, meter, log, talk)
+        else:
+            answer = await _with_tools(item, opened, meter, log, talk)
+        return Outcome(
+            item.lease_id,
+            item.ordinal,
+            item.generation,
+            item.reuse_key,
+            None,
+            answer,
+            log.raw,
+            "",
+            log.attempts,
+            log.active_s,
+            transcript_of(talk),
+        )
+    except (ChatFailure, NotAccepted, AttemptFailed) as failure:
+        kind, words = failure.kind, failure.message
+    except OutOfTurns as out:
+        kind, words = ErrorKind.TURNS, str(out)
+    except OutOfTime:
+        kind, words = ErrorKind.TIMEOUT, f"longer than {opened.spec.limits.timeout_s:g} s"
+    except Exception as error:  # our own defect must cost this row only
+        kind, words = ErrorKind.INTERNAL, f"{type(error).__name__}: {error}"
+    return Outcome(
+        item.lease_id,
+        item.ordinal,
+        item.generation,
+        item.reuse_key,
+        kind,
+        raw=log.raw,
+        message=words[:_LONGEST_MESSAGE],
+        attempts=log.attempts,
+        duration_s=log.active_s or time.monotonic() - begun,
+        transcript=transcript_of(talk),
+    )
+
+
+async def _plain(
+    item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog, talk: list[Message]
+) -> bytes:
+    spec, prepared = opened.spec, opened.prepared
+    assert prepared is not None
+    user, _ = user_message(spec, item.values)
+    bound = bound_of(opened.fixed_bytes + _size(user), spec.limits.output_tokens, spec.price)
+
+    async def send(_call_id: str, left_s: float) -> ChatReply:
+        return await prepared.complete_text(user, timeout_s=left_s)
+
+    reply = await meter.call(send, bound, spec.price, log, spec.limits.timeout_s)
+    log.raw = reply.text
+    try:
+        return await opened.accept(reply, item.values)
+    except NotAccepted:
+        if spec.limits.repairs < 1 or spec.limits.turns < 2:
+            raise
+    talk += [*opened.request.messages, Message("user", [Text(user)])]
+    talk.append(Message("assistant", [Text(reply.text)]))  # the loop looks at it once more
+    return await _converse(item, opened, meter, log, talk, None)
+
+
+async def _with_tools(
+    item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog, talk: list[Message]
+) -> bytes:
+    user, _ = user_message(opened.spec, item.values)
+    talk += [*opened.request.messages, Message("user", [Text(user)])]
+    try:
+        tools = await opened.toolbox.open(opened.spec.grants)
+    except Exception as error:
+        raise _tool_trouble("a capability does not open", error) from error
+    try:
+        return await _converse(item, opened, meter, log, talk, tools)
+    finally:
+        await tools.close()
+
+
+async def _converse(
+    item: LeaseItem,
+    opened: OpenedStep,
+    meter: Meter,
+    log: CallLog,
+    talk: list[Message],
+    tools: OpenTools | None,
+) -> bytes:
+    spec, limits = opened.spec, opened.spec.limits
+    specs = [] if tools is None else tools.specs
+    fixed = opened.fixed_bytes + (len(msgspec.json.encode(specs)) if specs else 0)
+
+    async def complete(messages: list[Message]) -> ChatReply:
+        request = msgspec.structs.replace(opened.request, messages=messages, tools=specs)
+
+        async def send(call_id: str, left_s: float) -> ChatReply:
+            return await opened.model.complete(
+                msgspec.structs.replace(request, call_id=call_id, timeout_s=left_s)
+            )
+
+        size = fixed + sum(map(_message_size, messages))
+        bound = bound_of(size, limits.output_tokens, spec.price)
+        reply = await meter.call(send, bound, spec.price, log, limits.timeout_s)
+        log.raw = reply.text or log.raw
+        return reply
+
+    async def call_tool(call: ToolCall) -> ToolResult:
+        assert tools is not None
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, limits.timeout_s - log.active_s)):
+                return await tools.call(call)
+        except TimeoutError as error:
+            raise AttemptFailed(ErrorKind.TIMEOUT, f"in the tool {call.name}: no time") from error
+        except Exception as error:
+            raise _tool_trouble(f"the tool {call.name} failed", error) from error
+        finally:
+            log.active_s += time.monotonic() - begun
+
+    async def accept(reply: ChatReply) -> bytes:
+        return await opened.accept(reply, item.values)
+
+    return await agent_loop(
+        talk,
+        complete=complete,
+        call_tool=call_tool,
+        accept=accept,
+        turns=limits.turns,
+        repairs=limits.repairs,
+    )
+
+
+def _must_be_answer(reply: ChatReply, output_tokens: int) -> None:
+    if reply.stop == "end" and reply.text:
+        return
+    match reply.stop:
+        case "length":
+            raise AttemptFailed(
+                ErrorKind.CUT_OFF, f"the answer was cut off after {output_tokens} tokens"
+            )
+        case "filter":
+            raise AttemptFailed(
+                ErrorKind.FILTERED, reply.text or "the provider's filter stopped the answer"
+            )
+        case "refusal":
+            raise AttemptFailed(ErrorKind.REFUSED, reply.text or "the model declined")
+        case _:
+            if not reply.text.strip():
+                raise AttemptFailed(ErrorKind.EMPTY, "the model answered nothing")
+
+
+def _tool_trouble(what: str, error: Exception) -> AttemptFailed:
+    words = error if isinstance(error, ApwaError) else f"{type(error).__name__}: {error}"
+    return AttemptFailed(ErrorKind.TOOL, f"{what}: {words}")
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _message_size(message: Message) -> int:
+    calls = sum(len(call.arguments) + len(call.name) for call in message.calls)
+    return _size(message.text) + calls + _TOKENS_A_MESSAGE
