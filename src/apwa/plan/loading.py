@@ -20,8 +20,10 @@ from apwa.vocabulary import PlanError, Problem
 
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 40
+_STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 _YAML = "tag:yaml.org,2002:"
 
 
@@ -120,11 +122,13 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Path, depth: int) -> Any:
         self.marks[path] = self._place(node)
+        if not re.fullmatch(_YAML + "[a-z]+", node.tag):
+            self._say(node, path, f"the tag {node.tag!r} is not read in plans")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(n, (*path, i), depth + 1) for i, n in enumerate(node.value)]
-        return self._scalar(node, path)
+        return _scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -140,24 +144,6 @@ class _Reader:
                 self.marks[*path, name] = self._place(key)
         return found
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        text: str = node.value
-        if not node.tag.startswith(_YAML) or node.tag.startswith(_YAML + "python"):
-            self._say(node, path, f"the tag {node.tag!r} is not read in plans")
-            return text
-        if getattr(node, "style", None) is not None:
-            return text
-        kind = node.tag.removeprefix(_YAML)
-        if kind == "null":
-            return None
-        if kind == "bool" and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        if kind == "int" and _INT.fullmatch(text) and len(text) < 40:
-            return int(text)
-        if kind == "float" and _FLOAT.fullmatch(text):
-            return float(text)
-        return text
-
     def _place(self, node: yaml.Node) -> Place:
         mark = node.start_mark
         style = getattr(node, "style", None)
@@ -172,6 +158,22 @@ class _Reader:
         self.problems.append(Places({path: self._place(node)}).problem(path, what))
 
 
+def _scalar(node: yaml.Node) -> Any:
+    text: str = node.value
+    if getattr(node, "style", None) is not None:
+        return text
+    kind = node.tag.removeprefix(_YAML)
+    if kind == "null":
+        return None
+    if kind == "bool" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind == "int" and _INT.fullmatch(text) and len(text) < 40:
+        return int(text)
+    if kind == "float" and _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
 class _Dumper(yaml.SafeDumper):
     """Long texts as blocks; no aliases."""
 
@@ -180,8 +182,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    block = "\n" in text and text[0] not in " \n\t" and not text.isspace()
-    return dumper.represent_scalar(_YAML + "str", text, style="|" if block else None)
+    style = "|" if "\n" in text and text[0] not in " \n\t" else None
+    if _BREAKS.search(text):  # line breaks of their own to YAML: only escapes keep them
+        style = '"'
+    return dumper.represent_scalar(_YAML + "str", text, style=style)
 
 
 _Dumper.add_representer(str, _text_node)
@@ -197,7 +201,7 @@ def _plan(data: dict[str, Any], places: Places, where: str) -> Plan:
     if isinstance(raw, dict) and raw:
         for name, step in raw.items():
             parsed = _step(name, step, places, problems)
-            if parsed is not None:
+            if parsed is not None and _STEP_NAME.fullmatch(name):
                 steps[name] = parsed
     elif raw is None or raw == {}:
         problems.append(places.problem(("steps",), "the plan has no steps"))
@@ -220,7 +224,7 @@ def _plan(data: dict[str, Any], places: Places, where: str) -> Plan:
 
 def _step(name: str, step: Any, places: Places, problems: list[Problem]) -> Step | None:
     path: Path = ("steps", name)
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+    if not _STEP_NAME.fullmatch(name):
         todo = "use small letters, digits and _, a letter first, 40 at most"
         problems.append(places.problem(path, f"{name!r} is no name for a step", todo))
     if not isinstance(step, dict):
