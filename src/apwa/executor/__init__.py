@@ -7,7 +7,9 @@ the journal has its result.
 
 from apwa.executor.core import Core
 from apwa.executor.executor import Executor
+from apwa.executor.hosts import LocalHost
 from apwa.executor.instructions import CloseBlock, Instruction, OpenBlock, Say, Send
+from apwa.executor.loopback import LoopbackHost
 from apwa.executor.rows import StepState
 from apwa.executor.seam import Host, StepEnd, StepJob, Work
 
@@ -17,6 +19,8 @@ __all__ = [
     "Executor",
     "Host",
     "Instruction",
+    "LocalHost",
+    "LoopbackHost",
     "OpenBlock",
     "Say",
     "Send",

@@ -24,6 +24,7 @@ class Books:
         self._hungry: set[str] = set()
         self._opening: set[str] = set()
         self._told: dict[str, tuple[int, float]] = {}  # slots and hold that the host was told
+        self._woken: dict[str, int] = {}
         self._seen_calls: dict[str, int] = {}
 
     @property
@@ -125,13 +126,18 @@ class Books:
             return True
         limit = self.budget.ask(name, bound, max(1, _ROUNDS * slots))
         if limit is None:
-            return not hungry or self.budget.payable(name, bound)
-        self._hungry.discard(name)
+            return not hungry
         if any(limit):
+            self._hungry.discard(name)
             self._opening.add(name)
             self._out.append(OpenBlock(name, limit))
-        else:  # it was fed meanwhile: let it look again
-            self.budget.not_opened(name)
+            return True
+        self.budget.not_opened(name)
+        settled = self.budget.settled_calls(name)
+        if hungry and self._woken.get(name) != settled:
+            # what it waits for comes back to it from its own calls: let it look again
+            self._woken[name] = settled
+            self._hungry.discard(name)
             self.pay(host, endpoint, slots, limit)
         return True
 

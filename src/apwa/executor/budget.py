@@ -111,8 +111,9 @@ class Budget:
     def ask(self, name: str, bound: Amount, calls: int) -> Amount | None:
         """Take a block for a holder: enough for one call of ``bound``, better for ``calls``.
 
-        Gives what to journal and then to grant; None if not even one call can be paid. A
-        block that is asked for while the holder is waiting for calls to settle may be empty.
+        Gives what to journal and then to grant; None if not even one call can ever be paid.
+        Where the rest pays one only with what is held for calls under way, it is all given,
+        and may be nothing.
         """
         bound = self.without_uncapped(bound)
         left, have = self.left(), self.outstanding(name)
@@ -120,21 +121,16 @@ class Budget:
         for one, rest, held in zip(bound, left, have, strict=True):
             wanted = max(0, one * calls - max(0, held))
             least = min(one, wanted)
-            if least > rest:
+            if least <= rest:
+                block.append(max(least, min(wanted, rest // _SHARE)))
+            elif one <= rest + max(0, held):
+                block.append(max(0, rest))
+            else:
                 return None
-            block.append(max(least, min(wanted, rest // _SHARE)))
         taken = Amount(*block)
         self._reserved = self._reserved.plus(taken)
         self._of(name).opening += 1
         return taken
-
-    def payable(self, name: str, bound: Amount) -> bool:
-        """Whether a call can be paid at all, once everything under way has settled."""
-        bound = self.without_uncapped(bound)
-        return all(
-            one <= rest + max(0, held)
-            for one, rest, held in zip(bound, self.left(), self.outstanding(name), strict=True)
-        )
 
     def opened(self, name: str, block: int, limit: Amount) -> None:
         """A block taken with ``ask`` is journaled."""
