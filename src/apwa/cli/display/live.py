@@ -1,0 +1,108 @@
+"""The live view of a terminal: a bar for each step, drawn by rich, with events scrolling above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from apwa.cli.display.numbers import duration, share
+from apwa.cli.display.picture import Picture, StepPicture
+from apwa.cli.display.sentences import (
+    details,
+    event_words,
+    model_words,
+    one_line,
+    standing,
+    usage_words,
+)
+from apwa.cli.display.watch import Watch
+from apwa.vocabulary.events import Numbered, RunStarted
+
+_CLOSED_SHOWN = 5
+
+
+class LiveDisplay:
+    """Redrawn at each tick; what was said stays above it in the terminal's own history."""
+
+    def __init__(self, stream: TextIO, console: Console | None = None) -> None:
+        self._console = console or Console(file=stream, highlight=False)
+        self._watch = Watch()
+        self._live: Live | None = None
+
+    def show(self, numbered: Numbered) -> None:
+        words = event_words(self._watch.picture, numbered.event)
+        self._watch.take(numbered)
+        if self._live is None and isinstance(numbered.event, RunStarted):
+            self.unpause()
+        if words:
+            self._console.print(Text(words), soft_wrap=False)
+
+    def tick(self, now: float) -> None:
+        self._watch.pass_time(now)
+        if self._live is not None:
+            self._live.refresh()
+
+    def pause(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def unpause(self) -> None:
+        if self._live is None:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._draw,
+                auto_refresh=False,
+                transient=True,
+            )
+            self._live.start()
+
+    def close(self) -> None:
+        self.pause()
+
+    def _draw(self) -> RenderableType:
+        return drawing(self._watch.picture, self._watch.elapsed_s)
+
+
+def drawing(picture: Picture, elapsed_s: float) -> RenderableType:
+    """A picture as rich draws it. Fits any width from 40 columns."""
+    return Group(*_parts(picture, elapsed_s))
+
+
+def _parts(picture: Picture, elapsed_s: float) -> Iterator[RenderableType]:
+    head = f"{one_line(picture.run)} · {model_words(picture)} · {duration(elapsed_s)}"
+    if picture.usage.calls:
+        head += f" · {usage_words(picture.usage)}"
+    yield Text(head, style="bold")
+    closed = [step for step in picture.steps if step.closed]
+    if len(closed) > _CLOSED_SHOWN:
+        yield Text(f"{len(closed) - _CLOSED_SHOWN} more steps are done", style="dim")
+    for step in closed[-_CLOSED_SHOWN:]:
+        yield _bar(step)
+    for step in picture.open_steps:
+        yield _bar(step)
+        yield Text("  " + " · ".join(details(step) or ["begins"]), style="dim")
+    if not picture.open_steps and picture.ended is None:
+        yield Text(standing(picture)[0], style="dim")
+    elif picture.said is not None and not picture.said.tool:
+        yield Text(f"manager: {one_line(picture.said.words, 120)}", style="dim")
+
+
+def _bar(step: StepPicture) -> RenderableType:
+    settled = step.done + step.quarantined + step.skipped
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+    grid.add_column(ratio=3)
+    grid.add_column(justify="right", no_wrap=True)
+    counts = f"{step.done:,}/{step.rows:,} {share(settled, step.rows)}"
+    if step.closed and step.quarantined:
+        counts = f"{step.quarantined:,} quarantined, {counts}"
+    bar = ProgressBar(total=max(1, step.rows), completed=settled if step.rows else 1)
+    grid.add_row(Text(one_line(step.label)), bar, Text(counts))
+    return grid
