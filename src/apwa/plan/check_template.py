@@ -67,12 +67,7 @@ class TemplateCheck:
         if self.source is None or schema is None:
             return None
         self._clashes(fields)
-        self._input_columns()
-        for number, check in enumerate(self.step.checks):
-            inputs = input_schema(self.step, self.source)
-            problem = await check_problem(check, inputs, pa.schema(fields))
-            if problem is not None:
-                self._say(("checks", number), problem)
+        await self._checks(fields, check_problem)
         return self._shape(fields)
 
     def _say(self, path: Path, what: str, todo: str = "") -> None:
@@ -182,18 +177,21 @@ class TemplateCheck:
             return ("contract", "properties", name)
         return ("contract", name)
 
-    def _input_columns(self) -> None:
+    async def _checks(self, fields: list[pa.Field], check_problem: CheckFunction) -> None:
         assert self.source is not None
-        if self.step.reduce is not None:
-            return
-        columns = self.source.schema.names
-        for column in check_columns(self.step.checks, columns):
-            if column not in columns:
-                number = next(
-                    n for n, c in enumerate(self.step.checks) if column in check_columns([c], [])
-                )
-                what = f"{self.source.name!r} has no column {column!r} for input.{column}"
-                self._say(("checks", number), what, did_you_mean(column, columns))
+        inputs, outputs = input_schema(self.step, self.source), pa.schema(fields)
+        for number, check in enumerate(self.step.checks):
+            path: Path = ("checks", number)
+            used = check_columns([check], inputs.names)
+            unknown = [column for column in used if column not in inputs.names]
+            if used and self.step.reduce is not None:
+                what = "the checks of a reduce see no input: its items may be answers of models"
+                self._say(path, what, "use output only")
+            elif unknown:
+                what = f"{self.source.name!r} has no column {unknown[0]!r}"
+                self._say(path, what, did_you_mean(unknown[0], inputs.names))
+            elif (problem := await check_problem(check, inputs, outputs)) is not None:
+                self._say(path, problem)
 
     def _quotes(self, schema: Schema) -> None:
         if self.step.quotes and self.step.reduce is not None:

@@ -98,7 +98,7 @@ def _compose(text: str, where: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"no valid YAML: {error.problem or error.context}"
-        todo = "put quotes around texts that contain ': ' or begin with a special character"
+        todo = "put quotes around texts that contain ': ', end in ?, or begin with a sign"
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         raise PlanError([Problem(what, "", line, column, todo)], where) from None
     except yaml.reader.ReaderError as error:

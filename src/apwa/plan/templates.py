@@ -51,13 +51,13 @@ def tags_of(columns: Sequence[str], reserved: Sequence[str] = ()) -> list[TagSpe
     taken = set(reserved)
     tags: list[TagSpec] = []
     for column in columns:
-        plain: str = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:28].strip("_")
-        plain = plain or "value"
-        name: str = plain
+        plain = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:28].strip("_")
+        base = plain or "value"
+        name = base
         number = 1
         while name in taken:
             number += 1
-            name = f"{plain}_{number}"
+            name = f"{base}_{number}"
         taken.add(name)
         tags.append(TagSpec(column, name))
     return tags
