@@ -23,6 +23,7 @@ from apwa.worker.calls import CallLog, new_call_id, usage_of
 
 _LONGEST_BACKOFF_S = 30.0
 _PACE_S = 0.1  # between two reports of samples
+_TURNED_AWAY = (ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED)  # not worked on: nothing is drawn
 _MOST_BREAKS = 5  # broken connections in a row before the row itself is suspected
 
 Send = Callable[[str, float], Awaitable[ChatReply]]
@@ -127,8 +128,9 @@ class Meter:
             except ChatFailure as error:
                 failure = error
                 took_s = time.monotonic() - begun
-                spent = bound if error.sent else Usage()
-                if error.sent:  # of unknown outcome: it counts as spent here as in the budget
+                unknown = error.sent and error.kind not in _TURNED_AWAY
+                spent = bound if unknown else Usage()
+                if unknown:  # it counts as spent here as in the budget
                     log.add(call_id, "", error.kind, bound, took_s)
                 self._sample(PaceSample(error.kind, took_s, error.retry_after_s, error.message))
             finally:  # a cancelled call has drawn its bound too
