@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from apwa.models.failures import clip
 from apwa.models.seam import ChatFailure, WireReply, WireRequest
@@ -40,7 +42,7 @@ class HttpTransport:
         """Raises ChatFailure: UNREACHABLE or TIMEOUT."""
         import aiohttp
 
-        pooled, fresh = self._sessions()
+        pooled, fresh = self._sessions(request.url)
         used = SimpleNamespace(again=False)
         try:
             async with asyncio.timeout(timeout_s):
@@ -86,18 +88,31 @@ class HttpTransport:
             names = {name.lower(): value for name, value in reply.headers.items()}
             return WireReply(reply.status, names, body)
 
-    def _sessions(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+    def _sessions(self, url: str) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
         """Sessions of the running event loop: one that keeps connections, one that never does."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._fresh is None or self._loop is not loop:
             raise_file_limit()
             self._loop = loop
-            self._session = _session(keep=True)
-            self._fresh = _session(keep=False)
+            proxy = proxy_for(url)
+            self._session = _session(proxy, keep=True)
+            self._fresh = _session(proxy, keep=False)
         return self._session, self._fresh
 
 
-def _session(*, keep: bool) -> aiohttp.ClientSession:
+def proxy_for(url: str) -> str | None:
+    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` name for an address.
+
+    Asked once a session: aiohttp's own ``trust_env`` asks again for each call, in a thread, and
+    sends passwords from a .netrc file that nobody has named.
+    """
+    address = urlsplit(url)
+    if address.hostname is None or proxy_bypass(address.hostname):
+        return None
+    return getproxies().get(address.scheme)
+
+
+def _session(proxy: str | None, *, keep: bool) -> aiohttp.ClientSession:
     import aiohttp
 
     tracing = aiohttp.TraceConfig()
@@ -110,7 +125,7 @@ def _session(*, keep: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-        trust_env=True,
+        proxy=proxy,
         headers={"user-agent": "apwa"},
         cookie_jar=aiohttp.DummyCookieJar(),
         trace_configs=[tracing] if keep else None,
