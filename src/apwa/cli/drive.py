@@ -111,6 +111,8 @@ class _Screen:
 
     def __init__(self, looks: Looks) -> None:
         kind = "none" if looks.quiet else looks.display
+        if looks.verbose and kind == "auto":
+            kind = "plain"  # every event as a line that stays
         self._display: Display = make_display(kind, sys.stderr)
 
     def show(self, numbered: Numbered) -> None:

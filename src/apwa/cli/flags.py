@@ -98,7 +98,7 @@ class Looks:
     verbose: Annotated[
         bool, Parameter(name=["--verbose", "-v"], negative=(), show_default=False)
     ] = False
-    """Say more."""
+    """Say each thing in a line that stays, instead of a live picture."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), show_default=False)] = (
         False
     )

@@ -10,13 +10,14 @@ from apwa.executor.executor import Executor
 from apwa.executor.hosts import LocalHost
 from apwa.executor.instructions import CloseBlock, Instruction, OpenBlock, Say, Send
 from apwa.executor.loopback import LoopbackHost
-from apwa.executor.rows import StepState
+from apwa.executor.rows import Finished, StepState
 from apwa.executor.seam import Host, StepEnd, StepJob, Work
 
 __all__ = [
     "CloseBlock",
     "Core",
     "Executor",
+    "Finished",
     "Host",
     "Instruction",
     "LocalHost",
