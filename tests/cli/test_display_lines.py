@@ -32,7 +32,8 @@ price $1 in; asked
 [6 s] plan version 1: redact (first try)
 [7 s] pilot of redact: template over 10 rows
 [8 s] pilot of redact: 10 rows = 9 done + 1 quarantined + 0 skipped; 1,320 tokens, $0.0001
-[9 s] pilot done: 10 answers, 1 failed; forecast of the full run: 200 tokens (150 to 300), \
+[9 s] pilot done: 10 answers, 1 failed; forecast of the full run: 200,000 tokens \
+(150,000 to 300,000), \
 $0.0220 ($0.0200 to $0.0300), 15 s (10 s to 1 min 5 s)
 [10 s] plan version 1 approved by --yes
 [11 s] redact: template over 1,824 rows, 24 done before
@@ -127,6 +128,16 @@ def test_the_live_view_fits_any_width(width: int, spice: str):
         for line in stream.getvalue().splitlines():
             assert cell_len(line) <= width
         assert not [hex(ord(c)) for c in OBEYED if c in stream.getvalue()]
+
+
+def test_the_live_view_of_millions_of_rows_fits_a_narrow_terminal():
+    rows = 123_456_789
+    events = [StepOpened(RUN, "s" * 40, "template", rows), progress(rows // 2, rows=rows)]
+    picture = picture_of([Numbered(n, 0.0, event) for n, event in enumerate(events, 1)])
+    stream = io.StringIO()
+    Console(file=stream, width=60, color_system=None).print(drawing(picture, 1e7))
+    assert max(cell_len(line) for line in stream.getvalue().splitlines()) <= 60
+    assert "61,728,394/123,456,789 50 %" in stream.getvalue()
 
 
 def test_the_live_view_shows_each_step_with_its_counts():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -25,6 +26,7 @@ from apwa.cli.display.watch import Watch
 from apwa.vocabulary.events import Numbered, RunStarted
 
 _CLOSED_SHOWN = 5
+_NAME_CELLS = 22
 
 
 class LiveDisplay:
@@ -83,26 +85,33 @@ def _parts(picture: Picture, elapsed_s: float) -> Iterator[RenderableType]:
     closed = [step for step in picture.steps if step.closed]
     if len(closed) > _CLOSED_SHOWN:
         yield Text(f"{len(closed) - _CLOSED_SHOWN} more steps are done", style="dim")
-    for step in closed[-_CLOSED_SHOWN:]:
-        yield _bar(step)
-    for step in picture.open_steps:
-        yield _bar(step)
-        yield Text("  " + " · ".join(details(step) or ["begins"]), style="dim")
+    shown = [*closed[-_CLOSED_SHOWN:], *picture.open_steps]
+    for step in shown:
+        yield _bar(step, shown)
+        if not step.closed:
+            yield Text("  " + " · ".join(details(step) or ["begins"]), style="dim")
+        elif step.quarantined:
+            yield Text(f"  {step.quarantined:,} quarantined", style="dim")
     if not picture.open_steps and picture.ended is None:
         yield Text(standing(picture)[0], style="dim")
     elif picture.said is not None and not picture.said.tool:
         yield Text(f"manager: {one_line(picture.said.words, 120)}", style="dim")
 
 
-def _bar(step: StepPicture) -> RenderableType:
+def _bar(step: StepPicture, shown: list[StepPicture]) -> RenderableType:
+    """A step's line; all steps' names, bars and counts stand below each other."""
     settled = step.done + step.quarantined + step.skipped
+    longest = max(cell_len(one_line(other.label)) for other in shown)
     grid = Table.grid(expand=True, padding=(0, 1))
-    grid.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
-    grid.add_column(ratio=3)
-    grid.add_column(justify="right", no_wrap=True)
-    counts = f"{step.done:,}/{step.rows:,} {share(settled, step.rows)}"
-    if step.closed and step.quarantined:
-        counts = f"{step.quarantined:,} quarantined, {counts}"
+    grid.add_column(width=min(_NAME_CELLS, longest), no_wrap=True, overflow="ellipsis")
+    grid.add_column(ratio=1)
+    width = max(len(_counts(other)) for other in shown)
+    grid.add_column(width=width, justify="right", no_wrap=True)
     bar = ProgressBar(total=max(1, step.rows), completed=settled if step.rows else 1)
-    grid.add_row(Text(one_line(step.label)), bar, Text(counts))
+    grid.add_row(Text(one_line(step.label)), bar, Text(_counts(step)))
     return grid
+
+
+def _counts(step: StepPicture) -> str:
+    settled = step.done + step.quarantined + step.skipped
+    return f"{step.done:,}/{step.rows:,} {share(settled, step.rows)}"
