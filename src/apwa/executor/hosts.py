@@ -13,8 +13,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
-import apwa
 from apwa.capabilities import Registry
 from apwa.models import ChatModel
 from apwa.vocabulary import ErrorKind, LeaseItem, Outcome
@@ -107,7 +107,7 @@ class LocalHost:
         return self._name
 
     async def start(self) -> None:
-        versions = {"apwa": apwa.__version__, "python": platform.python_version()}
+        versions = {"apwa": version("apwa"), "python": platform.python_version()}
         self._say(Described(self._name, CAPACITY, self._registry.names, versions))
         self._beat = asyncio.create_task(self._beating())
 
