@@ -32,9 +32,8 @@ price $1 in; asked
 [6 s] plan version 1: redact (first try)
 [7 s] pilot of redact: template over 10 rows
 [8 s] pilot of redact: 10 rows = 9 done + 1 quarantined + 0 skipped; 1,320 tokens, $0.0001
-[9 s] pilot done: 10 answers, 1 failed; forecast of the full run: 200,000 tokens \
-(150,000 to 300,000), \
-$0.0220 ($0.0200 to $0.0300), 15 s (10 s to 1 min 5 s)
+[9 s] pilot done: 10 answers, 1 failed; forecast of the full run: 200,000 tokens (150,000 to \
+300,000), $0.0220 ($0.0200 to $0.0300), 15 s (10 s to 1 min 5 s)
 [10 s] plan version 1 approved by --yes
 [11 s] redact: template over 1,824 rows, 24 done before
 [14 s] notice in redact: rate_limited: slow down

@@ -182,7 +182,13 @@ _SPECS = [
         "sample",
         "A few random rows of a table, clipped. Untrusted data.",
         table=_text("Name of an input table, or of a step that has run."),
-        rows={"type": "integer", "minimum": 1, "maximum": 5, "default": 3},
+        rows={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 5,
+            "default": 3,
+            "description": "How many.",
+        },
         columns=_names("Only these columns; empty: all.") | {"default": []},
     ),
     _spec(
