@@ -18,6 +18,7 @@ from apwa.plan.loading import did_you_mean
 from apwa.plan.model import Plan, QueryStep, RowsStep, TemplateStep
 from apwa.plan.places import Places
 from apwa.plan.shapes import HIDDEN, CheckedPlan, GrantCard, TableShape
+from apwa.tables import SqlProblem
 from apwa.vocabulary import PlanError, Problem
 
 
@@ -194,8 +195,6 @@ class _Check:
         return TableShape(shape.name, schema, shape.key, shape.rows, shape.longest_tokens)
 
     async def _query(self, name: str, step: QueryStep) -> TableShape | None:
-        from apwa.tables import SqlProblem
-
         path = ("steps", name, "query")
         if name in self.needs[name]:
             self._say(path, "the query reads its own step")

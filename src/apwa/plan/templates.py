@@ -24,7 +24,7 @@ WORKER_LOOP_VERSION = 1
 
 ITEM = "item"
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([^{}\n\"]{1,200}?)\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{\{([^{}\n\"]{1,200})\}\}")
 _INPUT_COLUMN = re.compile(
     r"\binput\s*\.\s*(?:\"((?:[^\"]|\"\")+)\"|([A-Za-z_][A-Za-z0-9_]*))", re.I
 )
@@ -32,7 +32,8 @@ _INPUT_COLUMN = re.compile(
 
 def placeholders(template: str) -> list[str]:
     """The columns that a template names, once each, in order. Other braces are only text."""
-    return list(dict.fromkeys(_PLACEHOLDER.findall(template)))
+    found = (name.strip() for name in _PLACEHOLDER.findall(template))
+    return list(dict.fromkeys(name for name in found if name))
 
 
 def check_columns(checks: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -41,7 +42,7 @@ def check_columns(checks: Sequence[str], known: Sequence[str]) -> list[str]:
     found: list[str] = []
     for check in checks:
         for quoted, plain in _INPUT_COLUMN.findall(check):
-            name = quoted.replace('""', '"') or plain
+            name = str(quoted.replace('""', '"') or plain)
             found.append(by_fold.get(name.casefold(), name))
     return list(dict.fromkeys(found))
 
@@ -126,7 +127,9 @@ def build_spec(
 def system_text(step: TemplateStep, tags: Sequence[TagSpec], contract: ContractSpec) -> str:
     """The whole system message of a template's workers."""
     names = {tag.column: f"<{tag.name}>" for tag in tags}
-    task = _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), step.template).strip()
+    task = _PLACEHOLDER.sub(
+        lambda found: names.get(found[1].strip(), found[0]), step.template
+    ).strip()
     parts = [_REDUCE_OPENING if step.reduce is not None else _OPENING]
     parts.append(f"<task>\n{task}\n</task>")
     if tags:
