@@ -227,7 +227,7 @@ async def test_progress_is_told_while_a_step_is_open(bench: Bench) -> None:
 
 
 async def test_an_expansion_that_fails_ends_its_step_with_the_error(bench: Bench) -> None:
-    def broken():  # noqa: ANN202
+    def broken():
         yield [work(0)]
         raise OSError("the table is gone")
 
