@@ -1,0 +1,124 @@
+"""The executor over real hosts, a real client and a real socket."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from pyroaring import BitMap
+
+from apwa.capabilities import Registry
+from apwa.executor import Executor, Host, LocalHost, LoopbackHost, StepJob, Work
+from apwa.models import LeanChat
+from apwa.vocabulary import Caps, ErrorKind, WorkLimits, WorkSpec
+
+from .conftest import MemoryJournal
+from .endpoint import GOOD, Body, FakeEndpoint, a_step, fails, says, serving, user_text
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[FakeEndpoint]:
+    async with serving(FakeEndpoint()) as served:
+        yield served
+
+
+@pytest.fixture(params=["local", "loopback"])
+async def host(request: pytest.FixtureRequest, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
+    model = LeanChat(endpoint.url)
+    local = LocalHost("h1", {"fake": model}, Registry.builtin(), None)  # pyright: ignore
+    yield local if request.param == "local" else LoopbackHost(local)
+    await model.close()
+
+
+def job(spec: WorkSpec, rows: int) -> StepJob:
+    def expand() -> Iterator[list[Work]]:
+        for start in range(0, rows, 100):
+            numbers = range(start, min(start + 100, rows))
+            yield [Work(n, 0, n.to_bytes(16, "big"), [f"row {n}"], 20) for n in numbers]
+
+    return StepJob("run", spec, rows, BitMap(range(rows)), expand())
+
+
+def executor(host: Host, journal: MemoryJournal, caps: Caps | None = None) -> Executor:
+    return Executor(
+        [host], journal, caps=caps, ceilings=None, max_failures=0.2, emit=lambda event: None, seed=1
+    )  # pyright: ignore[reportArgumentType]
+
+
+async def test_all_rows_are_done_though_the_endpoint_is_moody(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    moods = random.Random(7)
+
+    def moody(body: Body) -> object:
+        mood = moods.random()
+        if mood < 0.05:
+            return fails(429, "slow down", Retry_After="0.05")
+        if mood < 0.08:
+            return fails(500, "oh")
+        return says('{"tone": 3}' if mood < 0.15 else GOOD)
+
+    endpoint.answer = moody  # pyright: ignore[reportAttributeAccessIssue]
+    journal = MemoryJournal()
+    work = executor(host, journal)
+    await work.start()
+    end = await work.run_step(job(a_step(), 400))
+    await work.close()
+    assert (end.done, end.quarantined, end.skipped, end.paused) == (400, 0, 0, "")
+    assert len(journal.results) == 400 and journal.spent() == end.usage
+
+
+async def test_a_cap_is_never_passed_and_used_up_to_the_last_call(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    spec = a_step(limits=WorkLimits(output_tokens=20))
+    journal = MemoryJournal()
+    work = executor(host, journal, Caps(calls=150, tokens=10**6))
+    await work.start()
+    end = await work.run_step(job(spec, 400))
+    await work.close()
+    assert end.done == 150 and len(endpoint.seen) == 150
+    assert end.skipped == 250 and "budget" in end.paused
+    assert journal.spent().calls == 150
+
+
+async def test_a_cap_of_tokens_holds_what_the_endpoint_counted(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    spec = a_step(limits=WorkLimits(output_tokens=20))
+    journal = MemoryJournal()
+    work = executor(host, journal, Caps(tokens=9000))
+    await work.start()
+    end = await work.run_step(job(spec, 400))
+    await work.close()
+    counted = 60 * len(endpoint.seen)
+    assert counted <= 9000 and 9000 - counted < 600  # less than the bound of one more call
+    assert end.done == len(endpoint.seen) and "budget" in end.paused
+    assert journal.spent().tokens == counted
+
+
+async def test_a_wrong_key_pauses_the_run_and_charges_no_row(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    endpoint.answer = lambda body: fails(401, "no such key")
+    journal = MemoryJournal()
+    work = executor(host, journal)
+    await work.start()
+    end = await work.run_step(job(a_step(), 400))
+    await work.close()
+    assert (end.done, end.quarantined, end.skipped) == (0, 0, 400)
+    assert "no such key" in end.paused and not journal.results
+    assert len(endpoint.seen) <= 8
+
+
+async def test_a_bad_row_stops_nobody(host: Host, endpoint: FakeEndpoint) -> None:
+    endpoint.answer = lambda body: says("no" if "row 13\n" in user_text(body) else GOOD)
+    journal = MemoryJournal()
+    work = executor(host, journal)
+    await work.start()
+    end = await work.run_step(job(a_step(limits=WorkLimits(attempts=1, repairs=0)), 60))
+    await work.close()
+    assert (end.done, end.quarantined) == (59, 1)
+    bad = journal.results["run", "rate", 13, 0]
+    assert bad.kind is ErrorKind.CONTRACT and bad.raw == "no"
