@@ -46,6 +46,12 @@ def test_fences_and_prose_around_one_object_are_put_aside(text: str) -> None:
     assert contract(SMALL).parse(text, [])[0] == {"label": "bad", "score": 0.5}
 
 
+def test_a_whole_object_inside_of_one_that_is_cut_off_is_no_answer() -> None:
+    of = contract({"label": "str"})
+    cut = 'So: {"parts": [{"label": "inner"}], "label": "ou'
+    assert "no valid JSON" in broken(of, cut).message
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -196,7 +197,7 @@ def _found_object(text: str) -> Any:
         raise ContractBroken(f"the answer must be one JSON object; there are {len(found)}")
     if "{" not in text:
         raise ContractBroken(f"the answer must be one JSON object; it is {clipped(text)}")
-    raise ContractBroken(f"the answer is no valid JSON: {_why(text)}")
+    raise ContractBroken(f"the answer is no valid JSON: {_why(text, text.find('{'))}")
 
 
 def _objects(text: str) -> list[Any]:
@@ -209,15 +210,17 @@ def _objects(text: str) -> list[Any]:
             found.append(_decode(text[start:end]))
             at = end
         except (ValueError, msgspec.MsgspecError):
+            if _OBJECT.match(text, start):  # cut off or broken: what it holds is no answer
+                raise ContractBroken(f"the answer is no valid JSON: {_why(text, start)}") from None
             at = start + 1
     return found
 
 
 _reader = json.JSONDecoder(strict=True)
+_OBJECT = re.compile(r'\{\s*"')
 
 
-def _why(text: str) -> str:
-    start = text.find("{")
+def _why(text: str, start: int) -> str:
     try:
         _reader.raw_decode(text, start)
     except json.JSONDecodeError as error:
