@@ -91,3 +91,10 @@ def test_a_resumed_run_is_not_ended_and_counts_its_own_time():
     again = after(ended, started)
     assert again.ended is None and again.elapsed_s == 0.0
     assert after(again, Numbered(100, 5003.0, progress(5))).elapsed_s == 3.0
+
+
+def test_what_happens_before_the_start_belongs_to_the_run():
+    started = story()[0].event
+    events = [Numbered(1, 500.0, story()[1].event), Numbered(2, 502.0, started)]
+    assert picture_of(events[:1]).elapsed_s == 0.0
+    assert picture_of(events).elapsed_s == 2.0

@@ -80,7 +80,9 @@ def drawing(picture: Picture, elapsed_s: float) -> RenderableType:
 def _parts(picture: Picture, elapsed_s: float) -> Iterator[RenderableType]:
     head = f"{one_line(picture.run)} · {model_words(picture)} · {duration(elapsed_s)}"
     if picture.usage.calls:
-        head += f" · {usage_words(picture.usage)}"
+        # what the manager uses is told at the end
+        whose = "workers used " if picture.ended is None else ""
+        head += f" · {whose}{usage_words(picture.usage)}"
     yield Text(head, style="bold")
     closed = [step for step in picture.steps if step.closed]
     if len(closed) > _CLOSED_SHOWN:
@@ -100,18 +102,18 @@ def _parts(picture: Picture, elapsed_s: float) -> Iterator[RenderableType]:
 
 def _bar(step: StepPicture, shown: list[StepPicture]) -> RenderableType:
     """A step's line; all steps' names, bars and counts stand below each other."""
-    settled = step.done + step.quarantined + step.skipped
     longest = max(cell_len(one_line(other.label)) for other in shown)
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(width=min(_NAME_CELLS, longest), no_wrap=True, overflow="ellipsis")
     grid.add_column(ratio=1)
     width = max(len(_counts(other)) for other in shown)
     grid.add_column(width=width, justify="right", no_wrap=True)
-    bar = ProgressBar(total=max(1, step.rows), completed=settled if step.rows else 1)
+    settled, wanted = step.done + step.quarantined, step.rows - step.skipped
+    bar = ProgressBar(total=max(1, wanted), completed=settled if wanted else 1)
     grid.add_row(Text(one_line(step.label)), bar, Text(_counts(step)))
     return grid
 
 
 def _counts(step: StepPicture) -> str:
-    settled = step.done + step.quarantined + step.skipped
-    return f"{step.done:,}/{step.rows:,} {share(settled, step.rows)}"
+    wanted = step.rows - step.skipped  # a pilot and --limit leave rows out
+    return f"{step.done:,}/{wanted:,} {share(step.done + step.quarantined, wanted)}"

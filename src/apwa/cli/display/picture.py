@@ -117,7 +117,11 @@ def after(picture: Picture, numbered: Numbered) -> Picture:
     """The picture after one more event. An event that it holds already changes nothing."""
     if numbered.number <= picture.number:
         return picture
-    picture = msgspec.structs.replace(picture, number=numbered.number, at=numbered.at)
+    # tables are read and hosts join before a run says that it has started
+    started_at = picture.started_at if picture.number else numbered.at
+    picture = msgspec.structs.replace(
+        picture, number=numbered.number, at=numbered.at, started_at=started_at
+    )
     return _with(picture, numbered)
 
 
@@ -127,7 +131,8 @@ def _with(picture: Picture, numbered: Numbered) -> Picture:
         case RunStarted() as e:
             return replace(
                 picture, run=e.run, job=e.job, models=e.models, practice=e.practice,
-                resumed=e.resumed, started_at=numbered.at, waiting="", ended=None, hosts=[],
+                resumed=e.resumed, waiting="", ended=None,
+                started_at=numbered.at if e.resumed else picture.started_at,
             )  # fmt: skip
         case TableRead() as e:
             others = [table for table in picture.tables if table.table != e.table]
