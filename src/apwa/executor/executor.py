@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from apwa.executor.budget import Closing
@@ -134,7 +134,7 @@ class Executor:
         self._drive()
 
     @asynccontextmanager
-    async def reserve(self, holder: str, bound: Usage) -> AsyncIterator[Callable[[Usage], None]]:
+    async def reserve(self, holder: str, bound: Usage) -> AsyncGenerator[Callable[[Usage], None]]:
         """Reserve what one call outside of any step may take at most, and settle it.
 
         Gives a function to be called with what the call took; if it is not called, all of the
