@@ -6,7 +6,7 @@ Answers that come within a few milliseconds of each other are tried together.
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -104,16 +104,26 @@ class Checks:
 def column_of(values: Sequence[Any], kind: str) -> pa.Array[Any]:
     """Plain values as a column of an Arrow type, named as Arrow writes it.
 
-    Dates and times travel as text; a list or an object is what its values say it is.
+    Dates, times and decimals travel as text. An object is what its values say it is.
     """
-    try:
-        wanted = pa.type_for_alias(kind)
-    except ValueError:
-        wanted = None
+    wanted = _type(kind)
     if wanted is None:
         return pa.array(values)
     try:
         return pa.array(values, wanted)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
-        return pa.array(texts, pa.string()).cast(wanted)
+        return pa.array(values).cast(wanted)
+
+
+def _type(kind: str) -> pa.DataType | None:
+    if found := re.fullmatch(r"(?:large_)?list<\w+: (.+?)(?: not null)?>", kind):
+        inner = _type(found[1])
+        return None if inner is None else pa.list_(inner)
+    if found := re.fullmatch(r"decimal\d+\((\d+), (-?\d+)\)", kind):
+        return pa.decimal128(min(int(found[1]), 38), int(found[2]))
+    if found := re.fullmatch(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]", kind):
+        return pa.timestamp(found[1], found[2])
+    try:
+        return pa.type_for_alias(kind)
+    except ValueError:
+        return None
