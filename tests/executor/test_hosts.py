@@ -280,6 +280,17 @@ async def test_tools_are_called_and_their_mistakes_fed_back(
     ]  # fmt: skip
 
 
+async def test_a_tool_that_was_never_offered_is_refused_in_words(
+    driver: Driver, endpoint: FakeEndpoint
+) -> None:
+    endpoint.one_after_the_other(
+        lambda: says("not yet"), lambda: calls(("shell", "{}")), lambda: says(GOOD)
+    )
+    outcome = (await driver.work(a_step(), 1))[1]
+    assert outcome.kind is None
+    assert "there is no tool 'shell'" in endpoint.seen[2]["messages"][-1]["content"]
+
+
 async def test_a_worker_that_only_calls_tools_runs_out_of_turns(
     driver: Driver, endpoint: FakeEndpoint
 ) -> None:

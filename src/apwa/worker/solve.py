@@ -157,7 +157,7 @@ async def _plain(
             raise
     talk += [*opened.request.messages, Message("user", [Text(user)])]
     talk.append(Message("assistant", [Text(reply.text)]))  # the loop looks at it once more
-    return await _converse(item, opened, meter, log, talk, None)
+    return await _converse(item, opened, meter, log, talk, OpenTools([]))
 
 
 async def _with_tools(
@@ -181,14 +181,13 @@ async def _converse(
     meter: Meter,
     log: CallLog,
     talk: list[Message],
-    tools: OpenTools | None,
+    tools: OpenTools,
 ) -> bytes:
     spec, limits = opened.spec, opened.spec.limits
-    specs = [] if tools is None else tools.specs
-    fixed = opened.fixed_bytes + (len(msgspec.json.encode(specs)) if specs else 0)
+    fixed = opened.fixed_bytes + len(msgspec.json.encode(tools.specs))
 
     async def complete(messages: list[Message]) -> ChatReply:
-        request = msgspec.structs.replace(opened.request, messages=messages, tools=specs)
+        request = msgspec.structs.replace(opened.request, messages=messages, tools=tools.specs)
 
         async def send(call_id: str, left_s: float) -> ChatReply:
             return await opened.model.complete(
@@ -202,7 +201,6 @@ async def _converse(
         return reply
 
     async def call_tool(call: ToolCall) -> ToolResult:
-        assert tools is not None
         begun = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, limits.timeout_s - log.active_s)):
