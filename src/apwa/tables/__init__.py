@@ -6,11 +6,16 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 
 from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
 from apwa.tables.read import read_table
+from apwa.tables.sql_process import CheckProcess, SqlProcess
+from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import CONTENT, Table, key_text, plain_rows, write_table
 from apwa.tables.tokens import count_tokens
 
 __all__ = [
     "CONTENT",
+    "CheckProcess",
+    "SqlProblem",
+    "SqlProcess",
     "Table",
     "TableCard",
     "card",
