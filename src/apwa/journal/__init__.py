@@ -1,12 +1,9 @@
 """The journal: the durable record of a run, one SQLite file.
 
-One driver writes (``open_journal`` takes the run's lock and raises its epoch); any process reads
-(``open_reader``). What an awaited write returned for is on disk. It never interprets answers,
-never decides what to run, and never reads a whole run into memory: of three million results a
-reader holds bitmaps.
+One driver writes, under the run's lock and epoch; any process reads. It never decides what a
+result means, and nobody else speaks SQL to it.
 """
 
-from apwa.journal.journal import open_journal
 from apwa.journal.lock import is_driven
 from apwa.journal.reader import open_reader
 from apwa.journal.seam import (
@@ -19,6 +16,7 @@ from apwa.journal.seam import (
     Source,
     StoredResult,
 )
+from apwa.journal.writer import open_journal
 
 __all__ = [
     "Block",

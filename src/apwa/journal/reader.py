@@ -1,272 +1,310 @@
-"""Reading a run's journal: from any process, while the driver writes or after it is gone.
-
-Every question is one short transaction, long answers are read in pages: a transaction that stays
-open would keep the write-ahead log from being cleared. A reader may be shared by threads.
-"""
+"""What front ends and the driver read: read-only, short transactions, any process."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from pyroaring import BitMap
 
-from apwa.journal.key import generation_of, ordinal_of, span, step_of
-from apwa.journal.schema import USAGE_COLUMNS, connect_reader, words_for
+from apwa.journal.schema import (
+    GENERATION_BITS,
+    GENERATIONS,
+    ORDINALS,
+    RESULT_COLUMNS,
+    connect,
+    pack_key,
+    stored,
+    unpack_key,
+)
 from apwa.journal.seam import (
     Block,
     Counts,
     JournalReader,
     ManagerTurn,
     PlanVersion,
-    Source,
     StoredResult,
 )
-from apwa.journal.settled import Settled, catch_up
-from apwa.vocabulary import Attempt, ErrorKind, Usage
+from apwa.vocabulary import ErrorKind, Usage
 from apwa.vocabulary.events import Numbered, decode_event
 
 _PAGE = 1000
-_COLUMNS = "key, kind, reuse_key, source, duration_s, host, answer, raw, message, attempts"
-
-_attempts = msgspec.msgpack.Decoder(list[Attempt])
 _usage = msgspec.json.Decoder(Usage)
 
 
 def open_reader(path: Path) -> JournalReader:
-    """Open a run's journal for reading.
+    """Open a run's journal for reading, from any process, while it is written or after.
 
-    Raises Misuse for a file that is missing, foreign, damaged, or of a newer apwa.
+    Raises Misuse for a file that is no journal.
     """
     return SqliteReader(path)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one step's rows, brought up to date from the newest results only."""
+
+    number: int
+    last: int = 0  # id of the last result taken in
+    done: BitMap = field(default_factory=BitMap)
+    quarantined: BitMap = field(default_factory=BitMap)
+    above: dict[int, int] = field(default_factory=dict[int, int])  # generations above 0
+
+
 class SqliteReader:
-    """The ``JournalReader`` of a journal in SQLite."""
+    """A ``JournalReader`` over one SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = connect_reader(path)
-        self._lock = threading.RLock()
-        self._steps: dict[tuple[str, str], int] = {}
-        self._settled: dict[int, Settled] = {}
+        self._connection = connect(path, write=False)
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], _Seen] = {}
 
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    # ---- which rows have a result
+    # ---- which rows
 
     def done(self, scope: str, step: str) -> BitMap:
-        return self._current(scope, step).done
+        with self._lock:
+            seen = self._look(scope, step)
+            return BitMap() if seen is None else seen.done.copy()
 
     def quarantined(self, scope: str, step: str) -> BitMap:
-        return self._current(scope, step).quarantined
+        with self._lock:
+            seen = self._look(scope, step)
+            return BitMap() if seen is None else seen.quarantined.copy()
 
     def generations(self, scope: str, step: str) -> dict[int, int]:
-        return self._current(scope, step).generations
+        with self._lock:
+            seen = self._look(scope, step)
+            return {} if seen is None else dict(seen.above)
 
-    def counts(self, scope: str, step: str) -> Counts:
-        rows = self._rows(
-            f"SELECT done, quarantined, {USAGE_COLUMNS} FROM steps WHERE scope = ? AND step = ?",
-            scope,
-            step,
+    def _look(self, scope: str, step: str) -> _Seen | None:
+        seen = self._seen.get((scope, step))
+        if seen is None:
+            number = self._number(scope, step)
+            if number is None:
+                return None
+            seen = self._seen[scope, step] = _Seen(number)
+            self._scan(seen)
+        else:
+            self._catch_up(seen)
+        return seen
+
+    def _scan(self, seen: _Seen) -> None:
+        """All of a step's keys and kinds, from the index alone, in ordinal order."""
+        row = self._connection.execute("SELECT max(id) FROM results").fetchone()
+        seen.last = row[0] or 0
+        low, high = (
+            pack_key(seen.number, 0, 0),
+            pack_key(seen.number, ORDINALS - 1, GENERATIONS - 1),
         )
-        if not rows:
-            return Counts(0, 0, Usage())
-        done, quarantined, *usage = rows[0]
-        return Counts(done, quarantined, Usage(*usage))
+        mask = ORDINALS - 1
+        good = self._connection.execute(
+            f"SELECT (key >> {GENERATION_BITS}) & {mask} FROM results INDEXED BY results_kinds"
+            f" WHERE key BETWEEN ? AND ? AND kind IS NULL AND key & {GENERATIONS - 1} = 0",
+            (low, high),
+        )
+        while some := good.fetchmany(100_000):
+            seen.done.update(chain.from_iterable(some))
+        rest = self._connection.execute(
+            "SELECT key, kind FROM results INDEXED BY results_kinds WHERE key BETWEEN ? AND ?"
+            f" AND (kind IS NOT NULL OR key & {GENERATIONS - 1} > 0)",
+            (low, high),
+        )
+        for key, kind in rest:
+            _take(seen, key, kind)
+
+    def _catch_up(self, seen: _Seen) -> None:
+        rows = self._connection.execute(
+            "SELECT id, key, kind FROM results WHERE id > ? ORDER BY id", (seen.last,)
+        )
+        low, high = (
+            pack_key(seen.number, 0, 0),
+            pack_key(seen.number, ORDINALS - 1, GENERATIONS - 1),
+        )
+        for number, key, kind in rows:
+            if low <= key <= high:
+                _take(seen, key, kind)
+            seen.last = number
+
+    def reuse_keys(self, scope: str, step: str) -> Iterator[tuple[int, bytes]]:
+        for rows in self._pages(scope, step, "key, reuse_key", 0, None):
+            for key, reuse_key in rows:
+                yield unpack_key(key)[0], reuse_key
 
     # ---- results
 
     def results(
         self, scope: str, step: str, start: int = 0, stop: int | None = None
     ) -> Iterator[StoredResult]:
-        for row in self._counting(scope, step, _COLUMNS, start, stop):
-            yield _result(scope, step, row)
+        for rows in self._pages(scope, step, RESULT_COLUMNS, start, stop):
+            for row in rows:
+                yield stored(scope, step, row, b"")
 
-    def reuse_keys(self, scope: str, step: str) -> Iterator[tuple[int, bytes]]:
-        for key, reuse_key in self._counting(scope, step, "key, reuse_key", 0, None):
-            yield ordinal_of(key), reuse_key
+    def _pages(
+        self, scope: str, step: str, columns: str, start: int, stop: int | None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Counting rows in ordinal order, each page a transaction of its own."""
+        with self._lock:
+            number = self._number(scope, step)
+        if number is None:
+            return
+        end = pack_key(number, (ORDINALS if stop is None else stop) - 1, GENERATIONS - 1)
+        low = pack_key(number, start, 0)
+        while low <= end:
+            with self._lock:
+                page = self._connection.execute(
+                    f"SELECT {columns} FROM results INDEXED BY results_key"
+                    " WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
+                    (low, end, _PAGE),
+                ).fetchall()
+            if not page:
+                return
+            whole = len(page) < _PAGE
+            if not whole:
+                # the last row may go on in the next page: leave it to that one
+                last = page[-1][0] >> GENERATION_BITS
+                kept = [row for row in page if row[0] >> GENERATION_BITS != last]
+                if kept:
+                    page, low = kept, last << GENERATION_BITS
+                else:
+                    low = page[-1][0] + 1
+            yield _highest(page)
+            if whole:
+                return
 
     def story(self, step: str, ordinal: int) -> list[StoredResult]:
-        scopes: dict[int, str] = dict(
-            self._rows("SELECT number, scope FROM steps WHERE step = ?", step)
-        )
-        spans = [span(number, ordinal, ordinal + 1) for number in scopes]
-        columns = ", ".join(f"r.{name.strip()}" for name in _COLUMNS.split(","))
-        found: list[tuple[Any, ...]] = []
-        for first, past in spans:
-            found += self._rows(
-                f"SELECT r.id, coalesce(t.data, x''), {columns} FROM results r"
-                " LEFT JOIN transcripts t ON t.key = r.key WHERE r.key >= ? AND r.key < ?",
-                first,
-                past,
-            )
-        found.sort()  # by id, which is the order of the commits
-        return [
-            _result(scopes[step_of(row[0])], step, row, transcript) for _, transcript, *row in found
-        ]
+        found: list[StoredResult] = []
+        with self._lock:
+            steps = self._connection.execute(
+                "SELECT number, scope FROM steps WHERE step = ? ORDER BY number", (step,)
+            ).fetchall()
+            for number, scope in steps:
+                rows = self._connection.execute(
+                    f"SELECT {RESULT_COLUMNS}, coalesce(transcript, x'') FROM results"
+                    " LEFT JOIN transcripts ON result = id WHERE key BETWEEN ? AND ? ORDER BY key",
+                    (pack_key(number, ordinal, 0), pack_key(number, ordinal, GENERATIONS - 1)),
+                )
+                found += [stored(scope, step, row[:-1], row[-1]) for row in rows]
+        return found
 
     def failures(self, scope: str, step: str, limit: int) -> list[StoredResult]:
-        kinds: dict[str, list[int]] = {}
-        for key, kind in self._failed(scope, step):
-            kinds.setdefault(kind, []).append(key)
-        chosen: list[int] = []
-        for place in range(limit):  # the first of each kind, the second of each, …
-            layer = [keys[place] for keys in kinds.values() if place < len(keys)]
-            chosen += layer[: limit - len(chosen)]
-            if not layer or len(chosen) == limit:
+        bad = self.quarantined(scope, step)
+        by_kind: dict[ErrorKind | None, list[StoredResult]] = {}
+        kinds = len(self.failure_counts(scope, step))
+        each = -(-limit // max(kinds, 1))
+        for ordinal in bad:
+            (result,) = self.results(scope, step, ordinal, ordinal + 1)
+            some = by_kind.setdefault(result.kind, [])
+            if len(some) < each:
+                some.append(result)
+            if sum(map(len, by_kind.values())) >= limit:
                 break
-        return [
-            _result(scope, step, row)
-            for key in sorted(chosen)
-            for row in self._rows(f"SELECT {_COLUMNS} FROM results WHERE key = ?", key)
-        ]
+        return [result for some in by_kind.values() for result in some][:limit]
 
     def failure_counts(self, scope: str, step: str) -> dict[ErrorKind, int]:
-        counted = Counter(kind for _, kind in self._failed(scope, step))
-        return {ErrorKind(kind): count for kind, count in counted.most_common()}
+        bad = self.quarantined(scope, step)
+        counts: dict[ErrorKind, int] = {}
+        if not bad:
+            return counts
+        with self._lock:
+            number = self._number(scope, step)
+            assert number is not None
+            rows = self._connection.execute(
+                "SELECT key, kind FROM results INDEXED BY results_kinds"
+                " WHERE key BETWEEN ? AND ? AND kind IS NOT NULL ORDER BY key DESC",
+                (pack_key(number, 0, 0), pack_key(number, ORDINALS - 1, GENERATIONS - 1)),
+            ).fetchall()
+        counted = BitMap()
+        for key, kind in rows:
+            ordinal = unpack_key(key)[0]
+            if ordinal in bad and ordinal not in counted:
+                counted.add(ordinal)
+                counts[ErrorKind(kind)] = counts.get(ErrorKind(kind), 0) + 1
+        return counts
 
-    # ---- the run
+    def counts(self, scope: str, step: str) -> Counts:
+        with self._lock:
+            seen = self._look(scope, step)
+            if seen is None:
+                return Counts(0, 0, Usage())
+            row = self._connection.execute(
+                "SELECT calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens,"
+                " CASE WHEN cost_unknown THEN NULL ELSE cost_nusd END FROM steps WHERE number = ?",
+                (seen.number,),
+            ).fetchone()
+            return Counts(len(seen.done), len(seen.quarantined), Usage(*row))
+
+    # ---- the rest
 
     def events(self, since: int = 0, limit: int = 1000) -> list[Numbered]:
-        rows = self._rows(
+        rows = self._all(
             "SELECT number, at, event FROM events WHERE number > ? ORDER BY number LIMIT ?",
-            since,
-            limit,
+            (since, limit),
         )
-        return [Numbered(number, at, decode_event(event.encode())) for number, at, event in rows]
+        return [Numbered(number, at, decode_event(event)) for number, at, event in rows]
 
     def plans(self) -> list[PlanVersion]:
-        rows = self._rows("SELECT version, text, reason, at FROM plans ORDER BY version")
+        rows = self._all("SELECT version, text, reason, at FROM plans ORDER BY version")
         return [PlanVersion(*row) for row in rows]
 
     def turns(self) -> list[ManagerTurn]:
-        rows = self._rows("SELECT number, message, usage, plan_version FROM turns ORDER BY number")
-        return [
-            ManagerTurn(number, _bytes(message), _usage.decode(usage), plan)
-            for number, message, usage, plan in rows
-        ]
+        rows = self._all("SELECT number, message, usage, plan_version FROM turns ORDER BY number")
+        return [ManagerTurn(n, message, _usage.decode(u), v) for n, message, u, v in rows]
 
     def blocks(self) -> list[Block]:
-        rows = self._rows('SELECT id, holder, "limit", spent FROM blocks ORDER BY id')
+        rows = self._all("SELECT id, holder, reserved, spent FROM blocks ORDER BY id")
         return [
-            Block(id, holder, _usage.decode(limit), None if spent is None else _usage.decode(spent))
-            for id, holder, limit, spent in rows
+            Block(n, holder, _usage.decode(limit), None if spent is None else _usage.decode(spent))
+            for n, holder, limit, spent in rows
         ]
 
     def spent(self) -> Usage:
-        # a block's own columns hold its limit while it is open, then what it spent
-        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in USAGE_COLUMNS.split(", "))
-        [(*usage, unknown)] = self._rows(f"SELECT {sums}, count(*) - count(cost_nusd) FROM blocks")
-        total = Usage(*usage)
-        return msgspec.structs.replace(total, cost_nusd=None) if unknown else total
+        total = Usage()
+        for block in self.blocks():
+            total += block.limit if block.spent is None else block.spent
+        return total
 
     def fact(self, name: str) -> bytes | None:
-        rows = self._rows("SELECT value FROM facts WHERE name = ?", name)
+        rows = self._all("SELECT value FROM facts WHERE name = ?", (name,))
         return rows[0][0] if rows else None
 
-    # ---- asking the file
-
-    def _rows(self, sql: str, *values: object) -> list[Any]:
-        """One question, answered whole, in a transaction of its own."""
+    def close(self) -> None:
         with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
-                raise words_for(error, self._path) from error
+            self._connection.close()
+
+    def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
 
     def _number(self, scope: str, step: str) -> int | None:
-        number = self._steps.get((scope, step))
-        if number is None:
-            rows = self._rows("SELECT number FROM steps WHERE scope = ? AND step = ?", scope, step)
-            if rows:
-                number = self._steps[scope, step] = rows[0][0]
-        return number
-
-    def _current(self, scope: str, step: str) -> Settled:
-        """The step's rows as of now, in copies that the caller may change."""
-        number = self._number(scope, step)
-        if number is None:
-            return Settled()
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN")
-                try:
-                    kept = catch_up(self._connection, number, self._settled.get(number))
-                finally:
-                    self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise words_for(error, self._path) from error
-            self._settled[number] = kept
-            return Settled(
-                kept.seen, kept.done.copy(), kept.quarantined.copy(), dict(kept.generations)
-            )
-
-    def _counting(
-        self, scope: str, step: str, columns: str, start: int, stop: int | None
-    ) -> Iterator[Any]:
-        """Rows of the counting results in ordinal order; the first column is the key."""
-        number = self._number(scope, step)
-        if number is None:
-            return
-        first, past = span(number, start, stop)
-        sql = f"SELECT {columns} FROM results WHERE key >= ? AND key < ? ORDER BY key LIMIT {_PAGE}"
-        held = None  # a row counts once the next one is known to be of another ordinal
-        while page := self._rows(sql, first, past):
-            for row in page:
-                if held is not None and ordinal_of(held[0]) != ordinal_of(row[0]):
-                    yield held
-                held = row
-            first = page[-1][0] + 1
-            if len(page) < _PAGE:
-                break
-        if held is not None:
-            yield held
-
-    def _failed(self, scope: str, step: str) -> Iterable[tuple[int, str]]:
-        """(key, kind) of the rows that are quarantined now, in ordinal order."""
-        number = self._number(scope, step)
-        if number is None:
-            return
-        current = self._current(scope, step)
-        for key, kind in self._rows(
-            "SELECT key, kind FROM results INDEXED BY results_failed"
-            " WHERE key >= ? AND key < ? AND kind IS NOT NULL ORDER BY key",
-            *span(number),
-        ):
-            ordinal = ordinal_of(key)
-            counts = generation_of(key) == current.generations.get(ordinal, 0)
-            if counts and ordinal in current.quarantined:
-                yield key, kind
+        row: tuple[int] | None = self._connection.execute(
+            "SELECT number FROM steps WHERE scope = ? AND step = ?", (scope, step)
+        ).fetchone()
+        return None if row is None else row[0]
 
 
-def _result(scope: str, step: str, row: Any, transcript: bytes = b"") -> StoredResult:
-    key, kind, reuse_key, source, duration, host, answer, raw, message, attempts = row
-    origin: Source = source
-    return StoredResult(
-        scope=scope,
-        step=step,
-        ordinal=ordinal_of(key),
-        generation=generation_of(key),
-        reuse_key=reuse_key,
-        source=origin,
-        kind=None if kind is None else ErrorKind(kind),
-        answer=_bytes(answer),
-        raw=raw,
-        message=message,
-        attempts=_attempts.decode(attempts),
-        duration_s=duration,
-        host=host,
-        transcript=transcript,
-    )
+def _take(seen: _Seen, key: int, kind: str | None) -> None:
+    ordinal, generation = unpack_key(key)
+    if generation < seen.above.get(ordinal, 0):
+        return
+    if generation:
+        seen.above[ordinal] = generation
+    if kind is None:
+        seen.done.add(ordinal)
+        seen.quarantined.discard(ordinal)
+    else:
+        seen.quarantined.add(ordinal)
+        seen.done.discard(ordinal)
 
 
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
+def _highest(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Of each row's generations the highest: they are neighbours, the highest last."""
+    return [
+        row
+        for row, following in zip(rows, [*rows[1:], None], strict=True)
+        if following is None or following[0] >> GENERATION_BITS != row[0] >> GENERATION_BITS
+    ]

@@ -1,122 +1,266 @@
-"""The one thread that writes, and its group commit.
-
-The event loop never waits for the disk: it hands over a change and awaits its future. Whatever
-has come in while a transaction was on its way to the disk goes into the next one together, so
-that a sync is paid once for many. A future is resolved only after the commit; if the commit
-fails, all changes of the group are undone and all their futures carry the reason.
-"""
+"""The driver's side: one thread writes, what waits is committed together."""
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
-from apwa.journal.books import Books
-from apwa.journal.schema import words_for
-from apwa.vocabulary import Locked
+import msgspec
 
-T = TypeVar("T")
+from apwa.journal.lock import RunLock
+from apwa.journal.reader import SqliteReader
+from apwa.journal.schema import RESULT_COLUMNS, connect, encode_attempts, pack_key
+from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
+from apwa.vocabulary import Command, Locked, Paused, Usage, encode_command
+from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
 
-Change = Callable[[sqlite3.Connection, Books], T]
-"""Writes within an open transaction and gives what the future shall hold."""
+_TOGETHER = 64  # calls committed in one transaction at most
+_RECENT_S = 600.0
+_COARSE_S = 10
+_PRUNE_EVERY = 200
 
-_GROUP = 64  # changes of one transaction at most: bounds the wait of the first of them
+_INSERT = f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+Write = Callable[[sqlite3.Connection], Any]
+_Waiting = tuple[Write, "Future[Any]"]
 
 
-class Writer:
-    """Owns the connection from now on. ``epoch``: the one that this writer may write under."""
+def open_journal(path: Path) -> Journal:
+    """Take the run: its lock, a new epoch, its journal (made if it is not there).
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, epoch: int) -> None:
-        self._connection = connection
+    Raises:
+        Locked: Another process drives the run.
+        Misuse: The file is no journal, or lies on a network file system.
+    """
+    lock = RunLock(path)
+    try:
+        return SqliteJournal(path, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+class SqliteJournal:
+    """A ``Journal`` over one SQLite file."""
+
+    def __init__(self, path: Path, lock: RunLock) -> None:
         self._path = path
-        self._epoch = epoch
-        self._books = Books.load(connection)
-        self._waiting: SimpleQueue[tuple[Change[Any], Future[Any]] | None] = SimpleQueue()
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name="apwa-journal", daemon=True)
+        self._lock = lock
+        self._connection = connect(path, write=True)
+        self._epoch = _raise_epoch(self._connection)
+        rows = self._connection.execute("SELECT scope, step, number FROM steps")
+        self._steps = {(scope, step): number for scope, step, number in rows}
+        self._reader = SqliteReader(path)
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
+        self._closed = False
 
-    def submit(self, change: Change[T]) -> Future[T]:
-        """Hand over a change; its future is resolved when it is durable."""
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def reader(self) -> JournalReader:
+        return self._reader
+
+    async def append(self, results: Sequence[StoredResult]) -> list[bool]:
+        return await self._do(lambda connection: self._append(connection, results))
+
+    async def add_event(self, event: Event) -> Numbered:
+        at = time.time()
+        progress = f"{event.scope} {event.step}" if isinstance(event, StepProgress) else ""
+        row = (at, progress, encode_event(event))
+
+        def write(connection: sqlite3.Connection) -> int:
+            cursor = connection.execute(
+                "INSERT INTO events (at, progress, event) VALUES (?, ?, ?)", row
+            )
+            number = cursor.lastrowid or 0
+            if progress and number % _PRUNE_EVERY == 0:
+                _coarsen(connection, at)
+            return number
+
+        return Numbered(await self._do(write), at, event)
+
+    async def add_plan(self, text: str, reason: str) -> PlanVersion:
+        at = time.time()
+
+        def write(connection: sqlite3.Connection) -> int:
+            cursor = connection.execute(
+                "INSERT INTO plans (text, reason, at) VALUES (?, ?, ?)", (text, reason, at)
+            )
+            return cursor.lastrowid or 0
+
+        return PlanVersion(await self._do(write), text, reason, at)
+
+    async def add_turn(self, message: bytes, usage: Usage, plan_version: int) -> None:
+        row = (message, msgspec.json.encode(usage), plan_version)
+        await self._run("INSERT INTO turns (message, usage, plan_version) VALUES (?, ?, ?)", row)
+
+    async def open_block(self, holder: str, limit: Usage) -> int:
+        row = (holder, msgspec.json.encode(limit))
+        return await self._run("INSERT INTO blocks (holder, reserved) VALUES (?, ?)", row)
+
+    async def close_block(self, block: int, spent: Usage) -> None:
+        row = (msgspec.json.encode(spent), block)
+        await self._run("UPDATE blocks SET spent = ? WHERE id = ?", row)
+
+    async def take_command(self, command: Command) -> None:
+        row = (time.time(), encode_command(command))
+        await self._run("INSERT INTO commands (at, command) VALUES (?, ?)", row)
+
+    async def put_fact(self, name: str, value: bytes) -> None:
+        await self._run("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
+
+    async def close(self) -> None:
         if self._closed:
-            raise RuntimeError("the journal is closed")
-        future: Future[T] = Future()
-        self._waiting.put((change, future))
-        return future
-
-    def stop(self) -> None:
-        """Take no more changes; what is waiting is still written. Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            self._waiting.put(None)
-
-    def join(self) -> None:
-        """Block until all is written and the file is closed, after ``stop``."""
-        self._thread.join()
-
-    def _work(self) -> None:
-        last = False
-        while not last:
-            group, last = self._take()
-            group = [(c, f) for c, f in group if f.set_running_or_notify_cancel()]
-            if group:
-                self._commit(group)
-        self._end()
-
-    def _take(self) -> tuple[list[tuple[Change[Any], Future[Any]]], bool]:
-        """Wait for a change, then take what else is there already."""
-        group: list[tuple[Change[Any], Future[Any]]] = []
-        item = self._waiting.get()
-        while item is not None:
-            group.append(item)
-            if len(group) == _GROUP:
-                return group, False
-            try:
-                item = self._waiting.get_nowait()
-            except Empty:
-                return group, False
-        return group, True
-
-    def _commit(self, group: list[tuple[Change[Any], Future[Any]]]) -> None:
-        books = self._books.fork()
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._check_epoch()
-            made = [change(self._connection, books) for change, _ in group]
-            books.save(self._connection)
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            self._undo()
-            trouble = words_for(error, self._path) if isinstance(error, sqlite3.Error) else error
-            trouble.__cause__ = error if trouble is not error else error.__cause__
-            for _, future in group:
-                future.set_exception(trouble)
             return
-        self._books = books.settled()
-        for (_, future), result in zip(group, made, strict=True):
-            future.set_result(result)
+        self._closed = True
+        self._waiting.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._reader.close()
+        self._connection.close()
+        self._lock.close()
 
-    def _check_epoch(self) -> None:
-        (epoch,) = self._connection.execute("SELECT epoch FROM run").fetchone()
-        if epoch != self._epoch:
+    # ---- writing
+
+    async def _run(self, sql: str, row: tuple[object, ...]) -> int:
+        return await self._do(lambda connection: connection.execute(sql, row).lastrowid or 0)
+
+    async def _do(self, write: Write) -> Any:
+        future: Future[Any] = Future()
+        self._waiting.put((write, future))
+        return await asyncio.wrap_future(future)
+
+    def _write(self) -> None:
+        """The writing thread: what has gathered meanwhile shares one transaction and one sync."""
+        ended = False
+        while not ended:
+            batch: list[_Waiting] = []
+            item = self._waiting.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= _TOGETHER or self._waiting.empty():
+                    break
+                item = self._waiting.get()
+            ended = item is None
+            if batch:
+                self._commit(batch)
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        connection = self._connection
+        done: list[Any] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._refuse_old_epoch(connection)
+            for write, _ in batch:
+                done.append(write(connection))
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._steps = {
+                (scope, step): number
+                for scope, step, number in connection.execute(
+                    "SELECT scope, step, number FROM steps"
+                )
+            }
+            for _, future in batch:
+                future.set_exception(self._said(error))
+            return
+        for (_, future), result in zip(batch, done, strict=True):
+            if not future.cancelled():
+                future.set_result(result)
+
+    def _refuse_old_epoch(self, connection: sqlite3.Connection) -> None:
+        (epoch,) = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
+        if int(epoch) != self._epoch:
             raise Locked(
-                "another driver has taken this run over", str(self._path), "This one must end."
+                "another driver has taken the run over", self._path.parent.name, "Leave it to it."
             )
 
-    def _undo(self) -> None:
-        # on some errors, a full disk for one, SQLite has rolled back already
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    def _said(self, error: BaseException) -> BaseException:
+        full = isinstance(error, sqlite3.Error) and "full" in str(error)
+        failed = isinstance(error, sqlite3.OperationalError) and "disk I/O" in str(error)
+        if full or failed:
+            return Paused(
+                f"the journal cannot be written: {error}",
+                str(self._path),
+                "Free some space on the disk, then resume. Nothing that was done is lost.",
+            )
+        return error
 
-    def _end(self) -> None:
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error:
-            pass  # a reader is at it, or the disk is full: the log is taken in at the next opening
-        finally:
-            self._connection.close()
+    def _append(
+        self, connection: sqlite3.Connection, results: Sequence[StoredResult]
+    ) -> list[bool]:
+        first: list[bool] = []
+        spent: dict[int, Usage] = {}
+        for result in results:
+            number = self._step(connection, result.scope, result.step)
+            cursor = connection.execute(_INSERT, _row(number, result))
+            first.append(cursor.rowcount == 1)
+            if not first[-1]:
+                continue
+            if result.transcript:
+                connection.execute(
+                    "INSERT INTO transcripts VALUES (?, ?)", (cursor.lastrowid, result.transcript)
+                )
+            for attempt in result.attempts:
+                spent[number] = spent.get(number, Usage()) + attempt.usage
+        for number, usage in spent.items():
+            connection.execute(
+                "UPDATE steps SET calls = calls + ?, input_tokens = input_tokens + ?,"
+                " output_tokens = output_tokens + ?, cached_tokens = cached_tokens + ?,"
+                " reasoning_tokens = reasoning_tokens + ?, cost_nusd = cost_nusd + ?,"
+                " cost_unknown = cost_unknown OR ? WHERE number = ?",
+                (
+                    usage.calls, usage.input_tokens, usage.output_tokens, usage.cached_tokens,
+                    usage.reasoning_tokens, usage.cost_nusd or 0, usage.cost_nusd is None, number,
+                ),
+            )  # fmt: skip
+        return first
+
+    def _step(self, connection: sqlite3.Connection, scope: str, step: str) -> int:
+        number = self._steps.get((scope, step))
+        if number is None:
+            cursor = connection.execute(
+                "INSERT INTO steps (scope, step) VALUES (?, ?)", (scope, step)
+            )
+            number = self._steps[scope, step] = cursor.lastrowid or 0
+        return number
+
+
+def _row(number: int, result: StoredResult) -> tuple[object, ...]:
+    return (
+        pack_key(number, result.ordinal, result.generation),
+        None if result.kind is None else result.kind.value,
+        result.reuse_key, result.source, result.answer, result.raw, result.message,
+        encode_attempts(result.attempts) if result.attempts else b"",
+        result.duration_s, result.host,
+    )  # fmt: skip
+
+
+def _raise_epoch(connection: sqlite3.Connection) -> int:
+    connection.execute("BEGIN IMMEDIATE")
+    (value,) = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
+    epoch = int(value) + 1
+    connection.execute("UPDATE facts SET value = ? WHERE name = 'epoch'", (str(epoch),))
+    connection.execute("COMMIT")
+    return epoch
+
+
+def _coarsen(connection: sqlite3.Connection, now: float) -> None:
+    """Of a step's progress older than ten minutes, keep one event in ten seconds."""
+    connection.execute(
+        "DELETE FROM events WHERE progress <> '' AND at < ? AND number NOT IN (SELECT max(number)"
+        " FROM events WHERE progress <> '' AND at < ? GROUP BY progress, CAST(at / ? AS INTEGER))",
+        (now - _RECENT_S, now - _RECENT_S, _COARSE_S),
+    )
