@@ -174,7 +174,7 @@ cells = st.one_of(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(st.just("k"), cells), min_size=1, max_size=6))
 def test_a_column_comes_back_byte_for_byte_whatever_its_type(

@@ -44,7 +44,11 @@ class _Child:
         self._lock = asyncio.Lock()
         self.pid = 0
 
-    async def start(self) -> None:
+    async def open(self) -> None:
+        async with self._lock:
+            await self._start()
+
+    async def _start(self) -> None:
         if self._process is not None and self._process.returncode is None:
             return
         self._process = await asyncio.create_subprocess_exec(
@@ -79,10 +83,10 @@ class _Child:
         """Raises SqlProblem, _Late, or _Died when two children in a row die of a call."""
         async with self._lock:
             try:
-                await self.start()
+                await self._start()
                 return await self._exchange(request, timeout_s)
             except _Died:  # perhaps it was dead before: once more
-                await self.start()
+                await self._start()
                 return await self._exchange(request, timeout_s)
 
     async def _exchange(self, request: dict[str, Any], timeout_s: float) -> Any:
@@ -122,9 +126,14 @@ class SqlProcess:
         self._child = _Child()
         self._timeout_s = timeout_s
 
+    @property
+    def pid(self) -> int:
+        """The child's process id; 0 before there is one."""
+        return self._child.pid
+
     async def start(self) -> None:
         """Start the child now, not at the first call."""
-        await self._child.start()
+        await self._child.open()
 
     async def close(self) -> None:
         """End the child."""
@@ -174,9 +183,14 @@ class CheckProcess:
         self._child = _Child()
         self._timeout_s = timeout_s
 
+    @property
+    def pid(self) -> int:
+        """The child's process id; 0 before there is one."""
+        return self._child.pid
+
     async def start(self) -> None:
         """Start the child now, not at the first call."""
-        await self._child.start()
+        await self._child.open()
 
     async def close(self) -> None:
         """End the child."""
