@@ -148,7 +148,7 @@ class PracticeServer:
             if name == "empty":
                 return Answer("")
             if name == "broken":
-                return Answer(answer.text[: max(1, len(answer.text) * 2 // 3)] + '"}')
+                return Answer(answer.text[: max(1, len(answer.text) * 2 // 3)])
             if name == "ignore_schema":
                 return Answer("Sure! I have read it with care and it is all quite clear.")
         return answer

@@ -73,12 +73,12 @@ async def _serve(server: PracticeServer, port: int, *, until_eof: bool) -> None:
     site = web.TCPSite(runner, "127.0.0.1", port, backlog=4096, shutdown_timeout=1.0)
     await site.start()
     bound = runner.addresses[0][1]
-    print(f"http://127.0.0.1:{bound}/v1", flush=True)  # noqa: T201
-    threading.Thread(target=count_tokens, args=("",), daemon=True).start()  # loads the tokeniser
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    print(f"http://127.0.0.1:{bound}/v1", flush=True)  # noqa: T201
+    threading.Thread(target=count_tokens, args=("",), daemon=True).start()  # loads the tokeniser
     if until_eof:
         threading.Thread(target=_watch_stdin, args=(loop, ended), daemon=True).start()
     await ended.wait()

@@ -21,25 +21,25 @@ CONTEXT_TOKENS = 131_072
 FINGERPRINT = "apwa-practice-model-rules-not-a-language-model"
 
 
-class Function(msgspec.Struct, frozen=True):
+class Function(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
     arguments: str = ""
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     function: Function
     type: str = "function"
     id: str = ""
 
 
-class ContentPart(msgspec.Struct, frozen=True):
+class ContentPart(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     text: str = ""
 
 
-class WireMessage(msgspec.Struct, frozen=True):
+class WireMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str
     content: str | list[ContentPart] | None = None
     tool_calls: list[Tool] | None = None
@@ -54,12 +54,12 @@ class WireMessage(msgspec.Struct, frozen=True):
         return "".join(part.text for part in self.content)
 
 
-class JsonSchema(msgspec.Struct, frozen=True):
+class JsonSchema(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: dict[str, Any]
     name: str = "answer"
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
+class ResponseFormat(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     json_schema: JsonSchema | None = None
 
@@ -68,7 +68,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
-class ChatBody(msgspec.Struct, frozen=True):
+class ChatBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request of ``POST /v1/chat/completions``; parameters not used here are let pass."""
 
     messages: list[WireMessage]

@@ -23,15 +23,18 @@ _COMPANY = re.compile(
     r"|company|co|mart|store|stationery|hardware|market|holdings|industries|group)\b\.?",
     re.I,
 )
-_NO_COMPANY = re.compile(r"\d{5}|invoice|receipt|tel|fax|gst|date|cash bill|www|\bno\b|\*{3}", re.I)
+_NO_COMPANY = re.compile(r"invoice|receipt|tel|fax|gst|date|cash bill|www|\bno\b|\*{3}", re.I)
 _ADDRESS_WORD = re.compile(
     r"\b(?:jalan|jln|lot|no\.?|lorong|taman|tmn|street|st|road|rd|avenue|ave|floor|block|plaza|"
     r"persiaran|bandar|kawasan|seksyen|selangor|kuala lumpur|johor|penang|melaka|kl|\d{5})\b",
     re.I,
 )
 _NO_ADDRESS = re.compile(
-    r"tel|fax|gst|invoice|cashier|date|qty|total|reg|receipt|\d+\.\d{2}\b|bill", re.I
+    r"tel|fax|gst|inv\b|invoice|cashier|date|qty|total|reg\b|receipt|\d+\.\d{2}\b|bill"
+    r"|sdn|bhd|roc\b|br no|company no|licensee|formerly|website|www",
+    re.I,
 )
+_REST_OF_ADDRESS = re.compile(r"[A-Z .,'&()-]{3,40}|.*[A-Za-z]{3}.*,")
 
 
 def extract_text(text: str, name: str) -> str | None:
@@ -115,7 +118,10 @@ def total(text: str, name: str = "total") -> str | None:
         amounts = _MONEY.findall(line)
         if not amounts and at + 1 < len(rows) and not re.search(r"[a-z]{4}", rows[at + 1].lower()):
             amounts = _MONEY.findall(rows[at + 1])
-        if amounts and (best is None or weight >= best[0]):
+        if not amounts:
+            continue
+        # of lines that say the same, a tax table's totals are the smaller ones
+        if best is None or (weight, _number(amounts[-1])) >= (best[0], _number(best[1])):
             best = (weight, amounts[-1])
     if best:
         return best[1]
@@ -131,7 +137,9 @@ def _total_weight(line: str, asked: str) -> int:
     if "total" not in line and "amount due" not in line:
         return 0
     if re.search(
-        r"sub.?total|qty|quantity|item|saving|discount|total gst|total tax|change|exclu", line
+        r"sub.?total|qty|quantity|item|saving|discount|total (?:gst|tax)|change|exclu"
+        r"|paid|tender",
+        line,
     ):
         return 1
     if re.search(r"round|nett?|grand|due|inclusive|payable|after", line):
@@ -144,7 +152,11 @@ def company(text: str, _name: str = "") -> str | None:
     head = [line.strip() for line in text.splitlines()[:8] if line.strip()]
     named = [line for line in head if _COMPANY.search(line) and not _NO_COMPANY.search(line)]
     plain = [
-        line for line in head if re.search(r"[A-Za-z]{3}", line) and not _NO_COMPANY.search(line)
+        line
+        for line in head
+        if re.search(r"[A-Za-z]{3}", line)
+        and not _NO_COMPANY.search(line)
+        and not _ADDRESS_WORD.search(line)
     ]
     found = next(iter(named or plain or head), None)
     if found is None or len(found) > 160:
@@ -157,11 +169,11 @@ def address(text: str, _name: str = "") -> str | None:
     """Lines of the head that look like an address, joined; else the first address found."""
     kept: list[str] = []
     for line in [line.strip() for line in text.splitlines()[:14]][1:]:
-        if _NO_ADDRESS.search(line) and kept:
-            break
-        named = _ADDRESS_WORD.search(line) and not _NO_ADDRESS.search(line)
-        if named or (kept and re.fullmatch(r"[A-Z .,'-]{3,40}", line)):
+        rest = kept and _REST_OF_ADDRESS.fullmatch(line)
+        if (rest or _ADDRESS_WORD.search(line)) and not _NO_ADDRESS.search(line):
             kept.append(line)
+        elif kept:  # only lines that follow each other can be found in the text again
+            break
     if kept:
         return " ".join(kept)
     return _span("ADDRESS", "LOCATION")(text, "")

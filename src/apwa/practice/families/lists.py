@@ -34,7 +34,7 @@ def list_items(text: str, name: str, most: int = 8) -> list[str]:
     if re.search(_SENTENCES, name):
         sentences = split_sentences(text)
         return [sentences[at] for at in sorted(rank(sentences, name)[: min(most, 4)])]
-    marked = re.findall(r"^\s*(?:[-*•]|\d+[.)])\s+(.+)$", text, re.M)
+    marked = re.findall(r"^[ \t]*(?:[-*•]|\d+[.)])\s+(.+)$", text, re.M)
     if marked and re.search(r"step|item|list|line|product|ingredient|task", name):
         return _once([clip(item.strip(), 200) for item in marked])[:most]
     if re.search(r"item|product|line", name):

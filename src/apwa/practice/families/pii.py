@@ -44,13 +44,13 @@ _STREET_START = (
     r"(?:rue|avenue|boulevard|place|chemin|via|viale|piazza|corso|calle|avenida|avda|plaza|paseo|"
     r"rua|travessa|largo|ul\.?|ulica|jalan|jln|lorong|camiño|c/)"
 )
-_W = r"[^\W\d_][\w.'’-]*"
+_W = r"[^\W\d_][\w.'’-]{0,40}"  # bounded: a text that is one endless word costs no more
 
 # In order: an earlier pattern keeps what it has found from the later ones.
 _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (label, re.compile(pattern, flags))
     for label, pattern, flags in (
-        ("EMAIL", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", 0),
+        ("EMAIL", r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", 0),
         ("URL", r"\bhttps?://[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.I),
         ("IBAN", r"\b[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){3,7}(?: ?[a-z0-9]{1,3})?\b", re.I),
         ("IP", r"\b(?:\d{1,3}\.){3}\d{1,3}\b|\b(?:[0-9a-f]{1,4}:){5,7}[0-9a-f]{1,4}\b", re.I),
@@ -79,12 +79,16 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "ADDRESS",
-            r"\b(?:\d{1,5} )?(?:[A-ZÀ-Þ][\w.'’-]*(?: [\w.'’-]+){0,2} )?"
-            r"[^\W\d_]{2,}(?:stra[sß]+e|strasse|gasse|weg|platz|allee|gade|gata|gatan|vej|vei|veien|"
+            r"\b(?:\d{1,5} )?(?:[A-ZÀ-Þ][\w.'’-]{0,40}(?: [\w.'’-]{1,40}){0,2} )?"
+            r"[^\W\d_]{2,40}(?:stra[sß]+e|strasse|gasse|weg|platz|allee|gade|gata|gatan|vej|vei|veien|"
             r"bakken|katu|tie|laan|straat|plein|steenweg|brücke)\.?,? \d{1,5}\b",
             0,
         ),
-        ("ADDRESS", r"\b[A-ZÀ-ÞĀ-Ž][\w'’-]+(?: (?:út|utca|u\.|tér|ulica|tee|mnt)) \d{1,4}\b\.?", 0),
+        (
+            "ADDRESS",
+            r"\b[A-ZÀ-ÞĀ-Ž][\w'’-]{1,40}(?: (?:út|utca|u\.|tér|ulica|tee|mnt)) \d{1,4}\b\.?",
+            0,
+        ),
         (
             "PHONE",
             r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?\(\d{1,4}\)[ .-]?\d{2,4}(?:[ .-]?\d{2,4}){1,3}\b",

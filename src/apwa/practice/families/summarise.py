@@ -78,7 +78,7 @@ def rank(sentences: list[str], hint: str = "") -> list[int]:
 
 def split_sentences(text: str) -> list[str]:
     """Sentences or lines of the text, with some letters in each."""
-    pieces = re.split(r"(?<=[.!?])[\"'”’)]?\s+(?=[^a-z])|\n\s*\n|\n(?=\s*[-*•])", text)
+    pieces = re.split(r"(?<=[.!?])[\"'”’)]?\s+(?=[^a-z])|\n\s*\n|\n(?=[ \t]*[-*•])", text)
     cleaned = (re.sub(r"\s+", " ", piece).strip(" -*•\t") for piece in pieces[:_MOST_SENTENCES])
     return [piece for piece in cleaned if re.search(r"\w{2}", piece)]
 

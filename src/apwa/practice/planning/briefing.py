@@ -54,7 +54,7 @@ def mentions(job: str, name: str) -> bool:
     return re.search(rf"(?<!\w){spoken}s?(?!\w)", job, re.I) is not None
 
 
-_JOB = re.compile(r"<job>\n?(.*)\n?</job>\s*Wanted: *([^\n]*)", re.S)
+_JOB = re.compile(r"<job>\n(.*?)\n</job>\n\nWanted: *([^\n]*)", re.S)
 _TABLE = re.compile(r"^Table (\S+): [\d,]+ rows?, [\d,]+ columns? \(row key: (.*)\)\.$", re.M)
 _NAME = r'"(?:[^"\\]|\\.)*"'
 _COLUMN = re.compile(rf"^- ({_NAME}) ([^;\n]+)(.*)$", re.M)
