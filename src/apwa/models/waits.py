@@ -16,7 +16,7 @@ _WHOLE_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _AGAIN_IN = re.compile(
     r"(?:try again|retry|retrydelay|available again|resets?)\W{1,4}(?:in|after)?\W{0,3}"
     r"((?:\d+(?:\.\d+)?\s?(?:milliseconds|ms|seconds|secs?|s|minutes|mins?|m|hours?|h|days?|d)"
-    r"\b\s?)+)",
+    r"(?![a-z])\s?)+)",
     re.IGNORECASE,
 )
 _EPOCH = 1_000_000_000  # a number of seconds this large is a date

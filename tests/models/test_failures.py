@@ -1,0 +1,95 @@
+"""What a reply that is no answer means, and how long an endpoint asks to wait."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from apwa.models import WireReply
+from apwa.models.failures import failure_of, scrub
+from apwa.models.waits import asked_wait_s, reset_wait_s
+from apwa.vocabulary import ErrorKind
+
+_NOW = "Thu, 26 Nov 2026 12:00:00 GMT"
+
+
+def _reply(
+    status: int, message: str = "", code: str = "", headers: dict[str, str] | None = None
+) -> WireReply:
+    body = msgspec.json.encode({"error": {"message": message, "code": code}})
+    return WireReply(status, headers or {}, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code", "kind"),
+    [
+        (401, "Incorrect API key provided", "invalid_api_key", ErrorKind.ACCOUNT),
+        (402, "Payment required", "", ErrorKind.ACCOUNT),
+        (429, "Rate limit reached for requests", "rate_limit_exceeded", ErrorKind.RATE_LIMITED),
+        (429, "You exceeded your current quota", "insufficient_quota", ErrorKind.ACCOUNT),
+        (404, "The model `x` does not exist", "model_not_found", ErrorKind.MODEL_MISSING),
+        (
+            400,
+            "This model's maximum context length is 8192 tokens",
+            "context_length_exceeded",
+            ErrorKind.CONTEXT_TOO_LONG,
+        ),
+        (413, "Payload too large", "", ErrorKind.CONTEXT_TOO_LONG),
+        (400, "Invalid value for messages[0]", "", ErrorKind.BAD_REQUEST),
+        (400, "The response was flagged", "content_filter", ErrorKind.FILTERED),
+        (500, "The server had an error", "", ErrorKind.SERVER_ERROR),
+        (502, "Bad gateway", "", ErrorKind.OVERLOADED),
+        (503, "Overloaded", "", ErrorKind.OVERLOADED),
+        (529, "Overloaded", "overloaded_error", ErrorKind.OVERLOADED),
+        (504, "Upstream timed out", "", ErrorKind.TIMEOUT),
+    ],
+)
+def test_status_and_words_say_the_kind(
+    status: int, message: str, code: str, kind: ErrorKind
+) -> None:
+    failure = failure_of(_reply(status, message, code))
+    assert failure.kind is kind
+    assert message in failure.message
+
+
+def test_what_is_turned_away_costs_nothing_and_what_broke_may_have_cost() -> None:
+    assert not failure_of(_reply(429)).sent
+    assert not failure_of(_reply(400)).sent
+    assert failure_of(_reply(500)).sent
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "wait"),
+    [
+        ({"retry-after": "7"}, "", 7.0),
+        ({"retry-after": "0.5"}, "", 0.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, "", 0.25),
+        ({"retry-after": "Thu, 26 Nov 2026 12:00:30 GMT", "date": _NOW}, "", 30.0),
+        ({"retry-after": "Thu, 26 Nov 2026 11:00:00 GMT", "date": _NOW}, "", 0.0),
+        ({"retry-after": "Thu, 26 Nov 2026 12:00:30 GMT"}, "", None),
+        ({}, "Please try again in 1m30s.", 90.0),
+        ({}, "Please try again in 20ms.", 0.02),
+        ({}, "No.", None),
+    ],
+)
+def test_each_form_of_a_wait_is_understood(
+    headers: dict[str, str], text: str, wait: float | None
+) -> None:
+    assert asked_wait_s(headers, text) == (None if wait is None else pytest.approx(wait))
+
+
+def test_only_a_used_up_limit_sets_the_wait_until_its_reset() -> None:
+    headers = {
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "6s",
+        "x-ratelimit-remaining-tokens": "500",
+        "x-ratelimit-reset-tokens": "2m0s",
+    }
+    assert reset_wait_s(headers) == pytest.approx(6.0)
+    failure = failure_of(_reply(429, "Slow down", headers=headers))
+    assert failure.retry_after_s == pytest.approx(6.0)
+
+
+def test_keys_and_passwords_in_a_providers_words_are_left_out() -> None:
+    said = scrub("key hunter22-own, sk-abcdef123456, http://me:pass@host/v1", "hunter22-own")
+    assert "hunter22" not in said and "abcdef" not in said and "pass@" not in said
