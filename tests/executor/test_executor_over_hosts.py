@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from pyroaring import BitMap
@@ -40,9 +42,17 @@ def job(spec: WorkSpec, rows: int) -> StepJob:
     return StepJob("run", spec, rows, BitMap(range(rows)), expand())
 
 
-def executor(host: Host, journal: MemoryJournal, caps: Caps | None = None) -> Executor:
+def executor(
+    host: Host, journal: MemoryJournal, caps: Caps | None = None, ceiling: int | None = None
+) -> Executor:
     return Executor(
-        [host], journal, caps=caps, ceilings=None, max_failures=0.2, emit=lambda event: None, seed=1
+        [host],
+        journal,
+        caps=caps,
+        ceilings=ceiling,
+        max_failures=0.2,
+        emit=lambda event: None,
+        seed=1,
     )  # pyright: ignore[reportArgumentType]
 
 
@@ -51,7 +61,7 @@ async def test_all_rows_are_done_though_the_endpoint_is_moody(
 ) -> None:
     moods = random.Random(7)
 
-    def moody(body: Body) -> object:
+    def moody(body: Body) -> Any:
         mood = moods.random()
         if mood < 0.05:
             return fails(429, "slow down", Retry_After="0.05")
@@ -59,7 +69,7 @@ async def test_all_rows_are_done_though_the_endpoint_is_moody(
             return fails(500, "oh")
         return says('{"tone": 3}' if mood < 0.15 else GOOD)
 
-    endpoint.answer = moody  # pyright: ignore[reportAttributeAccessIssue]
+    endpoint.answer = moody
     journal = MemoryJournal()
     work = executor(host, journal)
     await work.start()
@@ -122,3 +132,27 @@ async def test_a_bad_row_stops_nobody(host: Host, endpoint: FakeEndpoint) -> Non
     assert (end.done, end.quarantined) == (59, 1)
     bad = journal.results["run", "rate", 13, 0]
     assert bad.kind is ErrorKind.CONTRACT and bad.raw == "no"
+
+
+async def test_a_refused_row_that_waits_holds_up_no_other(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    waits = {"row 3\n", "row 7\n"}
+
+    def refuses_some(body: Body) -> Any:
+        if any(row in user_text(body) for row in waits):
+            return fails(429, "not this one now", Retry_After="600")
+        return says(GOOD)
+
+    endpoint.answer = refuses_some
+    journal = MemoryJournal()
+    work = executor(host, journal, ceiling=1)
+    await work.start()
+    working = asyncio.create_task(work.run_step(job(a_step(), 60)))
+    async with asyncio.timeout(20):
+        while len(journal.results) < 58:
+            await asyncio.sleep(0.01)
+    work.stop("enough", now=True)
+    end = await working
+    await work.close()
+    assert (end.done, end.quarantined, end.skipped) == (58, 0, 2)

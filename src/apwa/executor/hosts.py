@@ -1,8 +1,9 @@
 """The local host: workers in the driver's own event loop.
 
 A lease that waits costs its item and a place in a queue. There are as many runners as an
-endpoint has slots; each takes one lease after the other. What is finished is told in batches,
-and again every few seconds until it is acknowledged. Every message can come twice.
+endpoint has slots, and a few for those that wait out a refusal; each takes one lease after the
+other. What is finished is told in batches, and again every few seconds until it is
+acknowledged. Every message can come twice.
 """
 
 from __future__ import annotations
@@ -221,12 +222,13 @@ class LocalHost:
     def _lane(self, endpoint: str) -> _Lane:
         lane = self._lanes.get(endpoint)
         if lane is None:
-            lane = self._lanes[endpoint] = _Lane(Meter(endpoint, self._say))
+            meter = Meter(endpoint, self._say, lambda: self._run(self._lanes[endpoint]))
+            lane = self._lanes[endpoint] = _Lane(meter)
         return lane
 
     def _run(self, lane: _Lane) -> None:
-        """Have a runner for each slot, as far as there is work for one."""
-        missing = min(lane.meter.slots - len(lane.runners), len(lane.waiting))
+        """Have enough runners to use all slots, as far as there is work for them."""
+        missing = min(lane.meter.workers - len(lane.runners), len(lane.waiting))
         for _ in range(missing):
             runner = asyncio.create_task(self._runner(lane))
             lane.runners.add(runner)
@@ -237,7 +239,7 @@ class LocalHost:
         """Work one lease after the other until there is none, or one runner too many."""
         me = asyncio.current_task()
         assert me is not None
-        while lane.waiting and len(lane.runners) <= lane.meter.slots and not self._ended:
+        while lane.waiting and len(lane.runners) <= lane.meter.workers and not self._ended:
             held = lane.waiting.popleft()
             if held.revoked:
                 continue

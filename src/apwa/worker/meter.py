@@ -24,6 +24,7 @@ from apwa.worker.calls import CallLog, new_call_id, usage_of
 _LONGEST_BACKOFF_S = 30.0
 _PACE_S = 0.1  # between two reports of samples
 _TURNED_AWAY = (ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED)  # not worked on: nothing is drawn
+_MOST_RESTING = 8
 _MOST_BREAKS = 5  # broken connections in a row before the row itself is suspected
 
 Send = Callable[[str, float], Awaitable[ChatReply]]
@@ -40,17 +41,27 @@ class Meter:
     Args:
         endpoint: The endpoint's name in messages.
         say: Takes the messages for the driver.
+        on_rest: Called when a call that was turned away gives its slot back for a while.
 
     Attributes:
         slots: Calls that may be under way at once.
         in_flight: Calls under way.
+        resting: Calls that were turned away and wait to be made again.
     """
 
-    def __init__(self, endpoint: str, say: Callable[[FromHost], None]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        say: Callable[[FromHost], None],
+        on_rest: Callable[[], None] = lambda: None,
+    ) -> None:
         self.endpoint = endpoint
         self.slots = 0
         self.in_flight = 0
+        self.resting = 0
+        self._peak = 0  # of calls under way since the last report
         self._say = say
+        self._on_rest = on_rest
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()
         self._hold_until = 0.0
@@ -147,10 +158,18 @@ class Meter:
                     ErrorKind.SERVER_ERROR,
                     f"{breaks} times in a row on this row: {failure.message}",
                 )
-            await asyncio.sleep(self._wait_s(failure, waits))
+            await self._rest(self._wait_s(failure, waits))
             waits += 1
 
     # ---- for the host
+
+    @property
+    def workers(self) -> int:
+        """How many workers keep the slots in use: some more than slots, where some rest.
+
+        Not many more, since an endpoint that turns everybody away shall not be asked by all.
+        """
+        return self.slots + min(self.resting, self.slots + _MOST_RESTING) if self.slots else 0
 
     def settled(self) -> Settled | None:
         """What calls have drawn since last asked, to be told to the driver."""
@@ -205,6 +224,7 @@ class Meter:
 
     def _begin(self, bound: Usage) -> None:
         self.in_flight += 1
+        self._peak = max(self._peak, self.in_flight)
         self._draw(bound, -1)
 
     def _end(self, bound: Usage, spent: Usage) -> None:
@@ -254,6 +274,14 @@ class Meter:
 
     # ---- pace
 
+    async def _rest(self, wait_s: float) -> None:
+        self.resting += 1
+        try:
+            self._on_rest()
+            await asyncio.sleep(wait_s)
+        finally:
+            self.resting -= 1
+
     def _wait_s(self, failure: ChatFailure, waits: int) -> float:
         asked = failure.retry_after_s
         if asked is not None:
@@ -268,4 +296,5 @@ class Meter:
     def _report_pace(self) -> None:
         self._pace_timer = None
         samples, self._samples = self._samples, []
-        self._say(Pace(self.endpoint, samples, self.in_flight))
+        self._say(Pace(self.endpoint, samples, self._peak))
+        self._peak = self.in_flight
