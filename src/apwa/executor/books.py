@@ -112,8 +112,8 @@ class Books:
 
     # ---- blocks
 
-    def feed(self, host: str, endpoint: str, slots: int) -> bool:
-        """Open a block for a holder that is hungry or soon will be.
+    def feed(self, host: str, endpoint: str, slots: int, *, ahead: bool) -> bool:
+        """Open a block for a holder that is hungry or, with ``ahead``, soon will be.
 
         False if it is hungry and can never be fed.
         """
@@ -122,7 +122,7 @@ class Books:
         if bound is None or name in self._opening or not self.budget.capped:
             return True
         hungry = name in self._hungry
-        if not hungry and self._has(name, bound, slots):
+        if not hungry and (not ahead or self._has(name, bound, slots)):
             return True
         limit = self.budget.ask(name, bound, max(1, _ROUNDS * slots))
         if limit is None:
@@ -140,6 +140,11 @@ class Books:
             self._hungry.discard(name)
             self.pay(host, endpoint, slots, limit)
         return True
+
+    def pays(self, host: str, endpoint: str) -> bool:
+        """Whether a holder has something left and can pay its next call."""
+        name = self.holder(host, endpoint)
+        return name not in self._hungry and any(n > 0 for n in self.budget.outstanding(name))
 
     def _has(self, name: str, bound: Amount, slots: int) -> bool:
         least = self.budget.without_uncapped(bound.times(max(1, slots)))

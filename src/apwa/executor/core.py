@@ -20,7 +20,7 @@ from apwa.executor.gate import Gate
 from apwa.executor.instructions import Instruction, Say, Send
 from apwa.executor.notices import Troubles, progress
 from apwa.executor.rows import Finished, StepState
-from apwa.executor.scheduler import Scheduler
+from apwa.executor.scheduler import MOST_FINISHING, Scheduler
 from apwa.executor.seam import StepJob, Work
 from apwa.vocabulary import Caps, ErrorKind, Follow, Usage
 from apwa.vocabulary.control import ChangeLimits
@@ -45,7 +45,6 @@ from apwa.vocabulary.messages import (
 BATCH = 256  # leases in one message
 SILENCE_S = 10.0  # of a host, before it is given up
 _SPARE = 16  # leases beyond the slots, so that a host never waits for the next
-_UNCOMMITTED = 4096  # results on their way to the journal, above which nothing is leased
 _MISSING = 3  # heartbeats in a row that know fewer leases than were sent
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
 _PROGRESS_S = 1.0
@@ -62,6 +61,7 @@ class HostState:
     alive: bool = True
     in_flight: int = 0
     heartbeat_at: float = 0.0
+    says_idle: bool = False  # its last heartbeat knew of no lease
     oldest: tuple[float, int] = (0.0, -1)  # seconds, ordinal
     missing: int = 0  # heartbeats in a row that lack leases
     missing_below: int = 0  # lease ids that may be missing
@@ -140,14 +140,31 @@ class Core:
         """Whether no open step uses an endpoint."""
         return not any(s.endpoint == endpoint for s in self.scheduler.steps.values())
 
-    def reclaim(self, endpoint: str) -> None:
-        """Take back what hosts hold of an endpoint that no step uses, and close its blocks."""
+    def reclaim(self, *, trusting: bool = False) -> bool:
+        """Take back what hosts hold and have no use for, and close its blocks; whether any.
+
+        Messages may have been lost, so that a host works on what was taken from it; its own
+        word is waited for, unless ``trusting`` (a step has come to its end in good order).
+        """
+        freed = False
         for host in self.hosts.values():
-            self.books.reclaim(host.name, endpoint, self._share(host, endpoint))
+            for endpoint in self.gates:
+                if self._unused(host, endpoint) and (trusting or host.says_idle):
+                    share = self._share(host, endpoint)
+                    freed = self.books.reclaim(host.name, endpoint, share) or freed
+        return freed
+
+    def settled(self, endpoint: str) -> bool:
+        """Whether all that hosts have spent on an endpoint is known."""
+        return self.books.all_settled(endpoint) and not any(
+            host.pace.get(endpoint) for host in self.hosts.values()
+        )
 
     def end_books(self) -> None:
-        """The hosts have ended: close all blocks, with what was settled."""
+        """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
         for host in self.hosts.values():
+            if not host.alive:
+                self.books.lost(host.name)
             for endpoint in self.gates:
                 self.books.reclaim(host.name, endpoint, 0)
 
@@ -282,6 +299,9 @@ class Core:
 
     def _heartbeat(self, host: HostState, beat: Heartbeat, now: float) -> None:
         host.in_flight = beat.in_flight
+        host.says_idle = beat.leases == 0
+        if not beat.in_flight:
+            host.pace.clear()
         host.heartbeat_at = now
         host.oldest = (beat.oldest_lease_s, beat.oldest_ordinal)
         held = sum(s.leased_on[host.name] for s in self.scheduler.steps.values())
@@ -362,7 +382,7 @@ class Core:
         steps = [s for s in self.scheduler.steps.values() if s.ready]
         if self.paused or not steps:
             return
-        if sum(s.finishing for s in steps) > _UNCOMMITTED:
+        if sum(s.finishing for s in steps) > MOST_FINISHING:
             return
         for host in self.hosts.values():
             if not host.alive:
@@ -376,11 +396,7 @@ class Core:
                     room -= self._lease(host, step, share, len(steps) - n, room)
 
     def _lease(self, host: HostState, step: StepState, share: int, turns: int, room: int) -> int:
-        held = sum(
-            s.leased_on[host.name]
-            for s in self.scheduler.steps.values()
-            if s.endpoint == step.endpoint
-        )
+        held = self._held(host, step.endpoint)
         wanted = 2 * share + _SPARE
         missing = wanted - held
         # few large messages, unless the host is about to stand still
@@ -394,6 +410,7 @@ class Core:
             if not items:
                 break
             sent += len(items)
+            host.says_idle = False
             self._out.append(Send(host.name, Lease(scope, name, items)))
         return sent
 
@@ -423,22 +440,35 @@ class Core:
     def _feed(self) -> None:
         """Open blocks for hosts that need them; pause if a call can never be paid."""
         for host in self.hosts.values():
-            for endpoint, gate in self.gates.items():
-                if not self.books.feed(host.name, endpoint, self._share(host, endpoint)):
-                    if self._reclaim_idle():
-                        continue
-                    del gate
+            for endpoint in self.gates:
+                ahead = self._held(host, endpoint) > 0
+                slots = self._share(host, endpoint)
+                if self.books.feed(host.name, endpoint, slots, ahead=ahead):
+                    continue
+                # what others do not need may still pay it, and what they need they may not use up
+                if not self.reclaim() and not self._others_work(host, endpoint):
                     self._budget_ends()
 
-    def _reclaim_idle(self) -> bool:
-        """Free what is held for endpoints that no step uses; whether there was any."""
-        freed = False
-        for endpoint in self.gates:
-            if self.idle(endpoint):
-                for host in self.hosts.values():
-                    share = self._share(host, endpoint)
-                    freed = self.books.reclaim(host.name, endpoint, share) or freed
-        return freed
+    def _others_work(self, host: HostState, endpoint: str) -> bool:
+        return any(
+            self.books.pays(other.name, where) and self._held(other, where)
+            for other in self.hosts.values()
+            for where in self.gates
+            if other.alive and (other is not host or where != endpoint)
+        )
+
+    def _unused(self, host: HostState, endpoint: str) -> bool:
+        """Whether a host has no lease and no call of an endpoint, for all that is known."""
+        return (
+            host.alive
+            and not host.pace.get(endpoint)
+            and not self._held(host, endpoint)
+            and self.books.all_settled(endpoint)
+        )
+
+    def _held(self, host: HostState, endpoint: str) -> int:
+        steps = self.scheduler.steps.values()
+        return sum(s.leased_on[host.name] for s in steps if s.endpoint == endpoint)
 
     def _budget_ends(self) -> None:
         if not self.paused and self.working:
@@ -495,6 +525,7 @@ class Core:
         limit = "budget" if self.books.starving else ""
         for step in steps:
             gate = self._gate(step.endpoint)
-            self._out.append(Say(progress(step, gate, now, wall, elapsed, limit, slowest)))
+            since = min(elapsed, now - step.opened_at)
+            self._out.append(Say(progress(step, gate, now, wall, since, limit, slowest)))
         self._out += [Say(trouble) for trouble in self._troubles.news()]
         self.books.record()

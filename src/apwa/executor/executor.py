@@ -145,9 +145,7 @@ class Executor:
             raise Paused(core.paused)
         claimed = core.books.budget.claim(bound)
         if claimed is None:
-            for endpoint in list(core.gates):
-                if core.idle(endpoint):
-                    core.reclaim(endpoint)
+            core.reclaim(trusting=True)
             self._drive()
             claimed = core.books.budget.claim(bound)
         if claimed is None:
@@ -285,13 +283,13 @@ class Executor:
         """Wait for the last settlements of an endpoint nobody uses, then close its blocks."""
         core = self._core
         for _ in range(_SETTLE_LOOKS):
-            if not core.idle(endpoint) or core.books.all_settled(endpoint):
+            if not core.idle(endpoint) or core.settled(endpoint):
                 break
             await asyncio.sleep(_SETTLE_S / _SETTLE_LOOKS)
-        if core.idle(endpoint):
-            core.reclaim(endpoint)
-            self._drive()
-            await self._books.join()
+        core.reclaim(trusting=True)
+        core.books.record()
+        self._drive()
+        await self._books.join()
 
     # ---- trouble
 

@@ -30,6 +30,7 @@ from apwa.vocabulary import Attempt, ErrorKind, Follow, LeaseItem, Outcome
 
 ROOM_ROWS = 2_000
 ROOM_BYTES = 32 * 1024 * 1024
+MOST_FINISHING = 4096  # results on their way to the journal, above which nothing is taken on
 _REMEMBERED = 20_000  # expired leases
 
 
@@ -74,7 +75,11 @@ class Scheduler:
         return step
 
     def has_room(self, step: StepState) -> bool:
-        return step.waiting < ROOM_ROWS and step.waiting_bytes < ROOM_BYTES
+        return (
+            step.waiting < ROOM_ROWS
+            and step.waiting_bytes < ROOM_BYTES
+            and step.finishing < MOST_FINISHING
+        )
 
     def supply(self, step: StepState, batch: Sequence[Work]) -> None:
         """Take expanded rows in."""
