@@ -219,3 +219,11 @@ def test_no_tool_is_called_that_nobody_asked_for(model: Endpoint) -> None:
         tools=[tool("calculate", "expression")],
     )
     assert "tool_calls" not in model.answer(body)
+
+
+def test_numbers_that_can_be_no_date_are_passed_over(model: Endpoint) -> None:
+    answer = schema(date={"type": ["string", "null"]})
+    text = "NO 43-45-47G, TAMAN SEJATI\n25/01/2018 1:22:56PM"
+    assert model.fields(worker("Extract the date.", answer, {"text": text})) == {
+        "date": "25/01/2018"
+    }

@@ -147,7 +147,7 @@ def _finish(briefing: Briefing, turns: list[Turn], answer: str) -> Call:
     ran = next((t for t in reversed(turns) if t.tool == "run" and t.done), None)
     report = ran or next((t for t in reversed(turns) if t.tool == "pilot" and t.done), None)
     if report is not None:
-        counts = re.findall(r"^Step (\w+): (.*?quarantined)", report.result, re.M)
+        counts = re.findall(r"^Step (\w+): (.*? done, .*?quarantined)", report.result, re.M)
         whose = "" if ran else "In the pilot: "
         said += [f"{whose}{name}: {count}." for name, count in counts if name == answer]
         aside = [f"{name}: {count}." for name, count in counts if not re.search(r"\b0 quar", count)]

@@ -78,10 +78,18 @@ def date(text: str, _name: str = "") -> str | None:
     """The date near the word ``date``, else the first."""
     near = re.search(r"date[^\n\d]{0,14}([^\n]{6,24})", text, re.I)
     for part in (near.group(1) if near else "", text):
-        match = _DATES.search(part)
-        if match:
-            return match.group()
+        found = next((m.group() for m in _DATES.finditer(part) if _can_be_a_date(m.group())), None)
+        if found:
+            return found
     return None
+
+
+def _can_be_a_date(said: str) -> bool:
+    numbers = [int(number) for number in re.findall(r"\d+", said)]
+    if len(numbers) < 3:  # the month is a word
+        return True
+    day_and_month = numbers[1:] if numbers[0] > 999 else numbers[:2]
+    return max(day_and_month) <= 31 and min(day_and_month) <= 12
 
 
 def iso_date(text: str, day_first: bool = True) -> str | None:
