@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import pyarrow as pa
@@ -96,8 +97,8 @@ class _Look:
     sensitive: bool
     seen: int = 0
     nulls: int = 0
-    sizes: list[int] = field(default_factory=list[int])
-    values: dict[str, None] = field(default_factory=dict[str, None])
+    sizes: list[int] = dataclasses.field(default_factory=list[int])
+    values: dict[str, None] = dataclasses.field(default_factory=dict[str, None])
 
     def at(self, column: pa.Array, values: list[object]) -> None:
         self.seen += len(values)

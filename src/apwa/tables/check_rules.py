@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from apwa.tables.sql_rules import Node, SqlProblem, Text, function_name, one_select, walk
 
@@ -23,7 +23,7 @@ def check_condition(
     check: str,
     tree: Node,
     functions: Collection[str],
-    columns: dict[str, Sequence[str]],
+    columns: Mapping[str, Sequence[str]],
 ) -> None:
     """Raises SqlProblem for the first thing that a check may not say.
 
@@ -63,7 +63,7 @@ def _bound(expression: Node) -> set[str]:
     }
 
 
-def _check_column(node: Node, bound: set[str], columns: dict[str, Sequence[str]]) -> None:
+def _check_column(node: Node, bound: set[str], columns: Mapping[str, Sequence[str]]) -> None:
     names = [str(name) for name in node.get("column_names") or []]
     if names and names[0] in bound:
         return

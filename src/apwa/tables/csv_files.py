@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from apwa.tables.places import at, bad_utf8, open_text, unreadable
+from apwa.tables.places import at, faults, open_text
 from apwa.vocabulary import BadInput
 
 _CELL_CHARS = 256 << 20
@@ -38,7 +38,7 @@ def delimiter_of(path: Path) -> str:
 
 def csv_header(path: Path) -> list[str]:
     """The column names. Raises BadInput for an empty file, an empty or a repeated name."""
-    with _faults(path), open_text(path) as file:
+    with faults(path), open_text(path) as file:
         header = next(_records(path, file, delimiter_of(path)), None)
     if header is None:
         raise BadInput("the file is empty", at(path), "Give a file with a header line.")
@@ -62,7 +62,7 @@ def csv_batches(path: Path, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """All rows after the header, every cell as text. Raises BadInput at the first fault."""
     schema = pa.schema([pa.field(name, pa.string()) for name in header])
     width = len(header)
-    with _faults(path), open_text(path) as file:
+    with faults(path), open_text(path) as file:
         records = _records(path, file, delimiter_of(path))
         next(records)
         rows: list[list[str]] = []
@@ -146,19 +146,4 @@ def _quote_place(path: Path, begin: int, delimiter: str) -> tuple[int, int, bool
                     inside, opened = True, (number, position + 1)
                 fresh = char == delimiter
                 position += 1
-    return *opened, True
-
-
-class _faults:
-    """Turns what the system, gzip or the decoder raises into BadInput."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnicodeDecodeError):
-            raise bad_utf8(self._path) from error
-        if isinstance(error, (OSError, EOFError, zlib.error)):
-            raise unreadable(self._path, error) from error
+    return opened[0], opened[1], True

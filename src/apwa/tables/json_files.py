@@ -6,9 +6,7 @@ Rows are read twice: once to find each column's type over all rows, once to writ
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from apwa.tables.json_kinds import JsonKinds
-from apwa.tables.places import at, bad_utf8, lines_of, open_text, unreadable
+from apwa.tables.places import at, bad_utf8, faults, lines_of, open_text
 from apwa.vocabulary import BadInput
 
 _BATCH_ROWS = 8192
@@ -41,7 +39,7 @@ def json_batches(path: Path, kinds: JsonKinds) -> Iterator[pa.RecordBatch]:
 
 
 def _batches(path: Path) -> Iterator[list[_Row]]:
-    with _faults(path):
+    with faults(path):
         rows: list[_Row] = []
         chars = 0
         found = _lines(path) if _is_lines(path) else _items(path)
@@ -218,13 +216,3 @@ def _item(window: _Window) -> tuple[_Row, int]:
 
 
 _SCANNER = json.JSONDecoder(parse_constant=_no_constant)
-
-
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise unreadable(path, error) from error

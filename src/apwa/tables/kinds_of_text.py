@@ -9,9 +9,13 @@ typed column, and an empty text in a text column.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
+
+# its functions are made at import time, which type checkers do not see
+pc: Any = pyarrow.compute
 
 _Test = Callable[[pa.Array], bool]
 

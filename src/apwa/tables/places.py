@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -57,7 +59,13 @@ def bad_utf8(path: Path) -> BadInput:
     return BadInput("the file is no UTF-8", at(path), "Save the file as UTF-8.")
 
 
-def unreadable(path: Path, error: Exception) -> BadInput:
-    """The error for a file that the system or gzip will not give."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return BadInput(f"the file cannot be read: {reason}", at(path))
+@contextmanager
+def faults(path: Path) -> Generator[None]:
+    """Turns what the system, gzip or the decoder raises within into BadInput."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise bad_utf8(path) from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise BadInput(f"the file cannot be read: {reason}", at(path)) from error

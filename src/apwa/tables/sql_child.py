@@ -12,9 +12,10 @@ import queue
 import shutil
 import struct
 import sys
-import tempfile
 import threading
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +58,7 @@ def shape(request: Request) -> Any:
 def run(request: Request) -> Any:
     into = Path(request["into"])
     spill = into.with_name(f"{into.name}.spill")
+    into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = Text(request["sql"])
     try:
         with _filled(request, spill) as (database, tables):
@@ -80,10 +82,7 @@ def run(request: Request) -> Any:
 
 def preview(request: Request) -> Any:
     text = Text(request["sql"])
-    with (
-        tempfile.TemporaryDirectory(prefix="apwa-") as spill,
-        _filled(request, Path(spill)) as (database, tables),
-    ):
+    with _filled(request, Path(request["spill"])) as (database, tables):
         sql = database.checked(text.sql, _columns(tables), limit=True)
         found: list[pa.RecordBatch] = []
         with database.reader(sql, text) as reader:
@@ -97,21 +96,16 @@ def preview(request: Request) -> Any:
         return _packed(pa.Table.from_batches(found, schema))
 
 
-class _filled:
-    """A database of its own with the request's tables in it."""
-
-    def __init__(self, request: Request, spill: Path) -> None:
-        self._tables = {name: Table.from_json(data) for name, data in request["tables"].items()}
-        self._database = Database(spill)
-
-    def __enter__(self) -> tuple[Database, dict[str, Table]]:
-        self._sets = {name: table.dataset() for name, table in self._tables.items()}
-        self._known = self._database.tables(self._sets)
-        self._known.__enter__()
-        return self._database, self._tables
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+@contextmanager
+def _filled(request: Request, spill: Path) -> Generator[tuple[Database, dict[str, Table]]]:
+    """A database of its own with the request's tables in it, which may spill to disk."""
+    tables = {name: Table.from_json(data) for name, data in request["tables"].items()}
+    database = Database(spill)
+    try:
+        with database.tables({name: table.dataset() for name, table in tables.items()}):
+            yield database, tables
+    finally:
+        database.close()
 
 
 def check_problem(request: Request) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -50,7 +50,7 @@ class Database:
         }
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET TimeZone = 'UTC'")
-        make = self._connection.create_function
+        make: Any = self._connection.create_function
         make("tokens", _tokens, ["VARCHAR"], "BIGINT", type="arrow")
         make("chunk", _chunks, ["VARCHAR", "BIGINT"], "VARCHAR[]", type="arrow")
         self._connection.execute("SET enable_external_access = false")
@@ -60,7 +60,7 @@ class Database:
         self._connection.close()
 
     @contextmanager
-    def tables(self, tables: Mapping[str, Any]) -> Iterator[None]:
+    def tables(self, tables: Mapping[str, Any]) -> Generator[None]:
         """Make Arrow tables or datasets known by name for a while."""
         for name, table in tables.items():
             self._connection.register(name, table)
@@ -94,7 +94,7 @@ class Database:
         return bare if bare == sql or not self.tree(bare).get("error") else sql
 
     @contextmanager
-    def reader(self, sql: str, text: Text) -> Iterator[pa.RecordBatchReader]:
+    def reader(self, sql: str, text: Text) -> Generator[pa.RecordBatchReader]:
         """The batches of a query's result. Turns DuckDB's errors into SqlProblem."""
         try:
             relation = self._connection.sql(sql)

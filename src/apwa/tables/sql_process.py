@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,9 @@ class SqlProcess:
     async def preview(self, sql: str, tables: Mapping[str, Table], rows: int) -> pa.Table:
         """The first rows of a query's result. Raises SqlProblem."""
         request = {"work": "preview", "sql": sql, "tables": _handles(tables), "rows": rows}
-        with pa.ipc.open_stream(await self._call(request)) as reader:
+        with tempfile.TemporaryDirectory(prefix="apwa-") as spill:  # gone even if the child dies
+            answer = await self._call({**request, "spill": spill})
+        with pa.ipc.open_stream(answer) as reader:
             return reader.read_all()
 
     async def _call(self, request: dict[str, Any]) -> Any:

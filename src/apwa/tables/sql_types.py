@@ -14,9 +14,7 @@ def settled(schema: pa.Schema, inputs: list[pa.Schema]) -> pa.Schema:
     A column that bears the name of an input's column of file contents is one too. Raises
     SqlProblem for a repeated name or a type that tables do not have.
     """
-    contents = {
-        f.name for s in inputs for f in s if not CONTENT.items() - (f.metadata or {}).items()
-    }
+    contents = {field.name for schema in inputs for field in schema if _is_content(field)}
     seen: set[str] = set()
     fields: list[pa.Field] = []
     for field in schema:
