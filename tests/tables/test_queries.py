@@ -320,7 +320,11 @@ async def main():
     await process.preview({SLOW + " WHERE hash(x + y + z) % 7 = 0"!r}, {{}}, 1)
 asyncio.run(main())
 """
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(0.5)  # into the query
