@@ -73,7 +73,7 @@ async def test_all_rows_are_done_though_the_endpoint_is_moody(
     journal = MemoryJournal()
     work = executor(host, journal)
     await work.start()
-    end = await work.run_step(job(a_step(), 400))
+    end = await work.run_step(job(a_step(limits=WorkLimits(attempts=8)), 400))
     await work.close()
     assert (end.done, end.quarantined, end.skipped, end.paused) == (400, 0, 0, "")
     assert len(journal.results) == 400 and journal.spent() == end.usage
