@@ -174,7 +174,7 @@ def test_a_second_driver_is_refused_and_cancel_stops_the_first(
     _wait_for_results(tmp_path, 20)
     second = apwa("resume", "last")
     assert second.returncode == 2
-    assert "drives this run" in second.stderr
+    assert "another process drives this run" in second.stderr
     exported = apwa("export", "last", "redact", "-o", "part.jsonl")
     assert exported.returncode == 0, exported.stderr
     part = read_rows(tmp_path / "part.jsonl")

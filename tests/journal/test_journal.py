@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sqlite3
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,7 +151,7 @@ async def test_scopes_and_steps_do_not_mix(journal: Journal) -> None:
     assert [r.scope for r in journal.reader.story("tag", 2)] == [PILOT]
 
 
-@given(st.integers(1, 1000), st.integers(0, 2**40 - 1), st.integers(0, 2**13 - 1))
+@given(st.integers(1, 1000), st.integers(0, 2**32 - 1), st.integers(0, 2**13 - 1))
 def test_keys_pack_and_unpack(step: int, ordinal: int, generation: int) -> None:
     key = pack_key(step, ordinal, generation)
     assert key < 2**63
@@ -330,3 +332,37 @@ async def test_a_reader_in_another_process_sees_commits_as_they_come(
         process.stdin.flush()
         assert json.loads(process.stdout.readline()) == list(range(n + 1))
     process.communicate()
+
+
+async def test_a_strangers_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "run.db")
+    other.execute("CREATE TABLE mine (x)")
+    other.commit()
+    other.close()
+    before = (tmp_path / "run.db").read_bytes()
+    with pytest.raises(Misuse, match="no journal"):
+        open_journal(tmp_path / "run.db")
+    assert (tmp_path / "run.db").read_bytes() == before
+
+
+async def test_half_a_surrogate_pair_harms_no_other_row(journal: Journal) -> None:
+    odd = msgspec.structs.replace(result(1), raw="half \ud800 pair")
+    assert await journal.append([odd, result(2)]) == [True, True]
+    assert next(journal.reader.results(RUN, "tag")).raw == "half ? pair"
+
+
+async def test_a_block_is_closed_once(journal: Journal) -> None:
+    block = await journal.open_block("local", USAGE)
+    await journal.close_block(block, USAGE)
+    await journal.close_block(block, Usage())
+    assert journal.reader.spent() == USAGE
+
+
+async def test_a_cancelled_write_stops_no_other(journal: Journal) -> None:
+    tasks = [asyncio.create_task(journal.append([result(n)])) for n in range(50)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await journal.append([result(99)]) == [True]
+    assert set(range(1, 50, 2)) <= set(journal.reader.done(RUN, "tag"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -19,7 +20,7 @@ from apwa.runs import (
     Ask,
     Course,
     Driver,
-    Ended,
+    DryStep,
     Forecast,
     RunDirectory,
     RunReader,
@@ -47,15 +48,22 @@ async def drive_new(
     show_rows: int = 0,
 ) -> int:
     """Make a run and drive it; the exit code."""
-    import os
-
     screen = _Screen(looks)
-    driver = await begin(
-        request, settings, home_of(os.environ), ask=screen.ask, listeners=[screen.show]
-    )
-    if dry:
-        return await _dry(driver, screen)
-    ended = await _drive(driver, screen, resumed=False)
+    steps: list[DryStep] = []
+
+    async def look(course: Course) -> None:
+        if dry:
+            steps.extend(await dry_run(course))
+
+    async with screen.live():
+        driver = await begin(
+            request, settings, home_of(os.environ), ask=screen.ask, listeners=[screen.show]
+        )
+        async with _ctrl_c(driver):
+            ended = await driver.drive(resumed=False, at_plan=look)
+    if ended.ending.state == "planned" and dry:
+        print(ended.directory.plan_path.read_text(), end="")
+        print_dry_run(steps)
     if ended.ending.state == "planned" and show_plan:
         _give_plan(ended.directory, plan_to)
     print_summary(ended, quiet=looks.quiet or looks.display == "json")
@@ -70,30 +78,13 @@ async def drive_again(
 ) -> int:
     """Take a run up and drive it; the exit code."""
     screen = _Screen(looks)
-    driver = await take_up(directory, changes, again=again, ask=screen.ask, listeners=[screen.show])
-    ended = await _drive(driver, screen, resumed=True)
+    async with screen.live():
+        driver = await take_up(
+            directory, changes, again=again, ask=screen.ask, listeners=[screen.show]
+        )
+        async with _ctrl_c(driver):
+            ended = await driver.drive(resumed=True)
     print_summary(ended, quiet=looks.quiet or looks.display == "json")
-    return ended.ending.exit_code
-
-
-async def _drive(driver: Driver, screen: _Screen, *, resumed: bool) -> Ended:
-    async with screen.live(), _ctrl_c(driver):
-        return await driver.drive(resumed=resumed)
-
-
-async def _dry(driver: Driver, screen: _Screen) -> int:
-    """Plan, then show what would be sent; the run stays, so that its plan can be used."""
-    steps = []
-
-    async def look(course: Course) -> None:
-        steps.extend(await dry_run(course))
-
-    async with screen.live(), _ctrl_c(driver):
-        ended = await driver.drive(resumed=False, at_plan=look)
-    if ended.ending.state == "planned":
-        print(ended.directory.plan_path.read_text(), end="")
-        print_dry_run(steps)
-    print_summary(ended, quiet=False)
     return ended.ending.exit_code
 
 

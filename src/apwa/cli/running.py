@@ -244,7 +244,7 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
     keys = pairs(tables.key, names, "--key")
     hidden = pairs(tables.sensitive, names, "--sensitive")
     sources = [TableSource(n, p, keys.get(n, []), hidden.get(n, [])) for n, p in named.items()]
-    return RunRequest("" if text else job, text, sources, upto)
+    return RunRequest("" if text else job, text, sources, upto, job if text else "")
 
 
 def _name_of(path: str) -> str:

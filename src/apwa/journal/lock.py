@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -21,16 +22,14 @@ class RunLock:
     def __init__(self, journal: Path) -> None:
         refuse_network(journal.parent)
         self._file = _open(journal)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(self._file):
             holder = self._file.read().strip() or "unknown"
             self._file.close()
             raise Locked(
                 f"another process drives this run (process {holder})",
                 journal.parent.name,
                 "Wait for it, or stop it with: apwa cancel " + journal.parent.name,
-            ) from None
+            )
         self._file.seek(0)
         self._file.truncate()
         self._file.write(str(os.getpid()))
@@ -38,6 +37,17 @@ class RunLock:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try some times: whoever only looks holds the lock for some microseconds."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
 
 
 def is_driven(journal: Path) -> bool:

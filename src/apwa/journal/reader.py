@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from apwa.journal.seam import (
     PlanVersion,
     StoredResult,
 )
-from apwa.vocabulary import ErrorKind, Usage
+from apwa.vocabulary import ErrorKind, Misuse, Usage
 from apwa.vocabulary.events import Numbered, decode_event
 
 _PAGE = 1000
@@ -60,6 +61,7 @@ class SqliteReader:
     """A ``JournalReader`` over one SQLite file."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = connect(path, write=False)
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str], _Seen] = {}
@@ -101,21 +103,30 @@ class SqliteReader:
             pack_key(seen.number, 0, 0),
             pack_key(seen.number, ORDINALS - 1, GENERATIONS - 1),
         )
-        mask = ORDINALS - 1
-        good = self._connection.execute(
-            f"SELECT (key >> {GENERATION_BITS}) & {mask} FROM results INDEXED BY results_kinds"
-            f" WHERE key BETWEEN ? AND ? AND kind IS NULL AND key & {GENERATIONS - 1} = 0",
+        bad = dict(
+            self._connection.execute(
+                "SELECT key, kind FROM results INDEXED BY results_bad"
+                " WHERE key BETWEEN ? AND ? AND kind IS NOT NULL",
+                (low, high),
+            )
+        )
+        first = self._connection.execute(
+            f"SELECT (key >> {GENERATION_BITS}) & {ORDINALS - 1} FROM results"
+            f" INDEXED BY results_key WHERE key BETWEEN ? AND ? AND key & {GENERATIONS - 1} = 0",
             (low, high),
         )
-        while some := good.fetchmany(100_000):
+        while some := first.fetchmany(100_000):
             seen.done.update(chain.from_iterable(some))
-        rest = self._connection.execute(
-            "SELECT key, kind FROM results INDEXED BY results_kinds WHERE key BETWEEN ? AND ?"
-            f" AND (kind IS NOT NULL OR key & {GENERATIONS - 1} > 0)",
+        for key, kind in bad.items():
+            if not key & (GENERATIONS - 1):
+                _take(seen, key, kind)
+        above = self._connection.execute(
+            "SELECT key FROM results INDEXED BY results_key WHERE key BETWEEN ? AND ?"
+            f" AND key & {GENERATIONS - 1} > 0",
             (low, high),
         )
-        for key, kind in rest:
-            _take(seen, key, kind)
+        for (key,) in above:
+            _take(seen, key, bad.get(key))
 
     def _catch_up(self, seen: _Seen) -> None:
         rows = self._connection.execute(
@@ -214,7 +225,7 @@ class SqliteReader:
             number = self._number(scope, step)
             assert number is not None
             rows = self._connection.execute(
-                "SELECT key, kind FROM results INDEXED BY results_kinds"
+                "SELECT key, kind FROM results INDEXED BY results_bad"
                 " WHERE key BETWEEN ? AND ? AND kind IS NOT NULL ORDER BY key DESC",
                 (pack_key(number, 0, 0), pack_key(number, ORDINALS - 1, GENERATIONS - 1)),
             ).fetchall()
@@ -278,7 +289,14 @@ class SqliteReader:
 
     def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise Misuse(
+                    f"the journal cannot be read: {error}",
+                    str(self._path),
+                    "If the file is damaged, its rows may still be saved: sqlite3 run.db .recover",
+                ) from error
 
     def _number(self, scope: str, step: str) -> int | None:
         row: tuple[int] | None = self._connection.execute(

@@ -5,9 +5,9 @@ Results lie in an append-only rowid table; one unique integer index is their key
     step (10 bits) | ordinal (40 bits) | generation (13 bits)
 
 where the step's number stands for (scope, step). All generations of a row are neighbours, the
-highest last, and a span of ordinals is a span of keys. The index also holds the kind, so that
-done-sets are read from it alone: 16 bytes a row. (Clustered or hashed keys fall below a third of
-this table's speed at three million rows.)
+highest last, and a span of ordinals is a span of keys. A second index holds the few rows that are
+quarantined, with their kinds, so that done-sets are read from two indexes and never from the
+rows. (Clustered or hashed keys fall below a third of this table's speed at three million rows.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _APPLICATION = 0x41505741  # "APWA"
 GENERATION_BITS = 13
 ORDINAL_BITS = 40
 GENERATIONS = 1 << GENERATION_BITS
-ORDINALS = 1 << ORDINAL_BITS
+ORDINALS = 1 << 32  # what a bitmap holds
 
 _TABLES = """
 CREATE TABLE steps (number INTEGER PRIMARY KEY, scope TEXT NOT NULL, step TEXT NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE results (id INTEGER PRIMARY KEY, key INTEGER NOT NULL, kind TEXT,
     reuse_key BLOB NOT NULL, source TEXT NOT NULL, answer BLOB NOT NULL, raw TEXT NOT NULL,
     message TEXT NOT NULL, attempts BLOB NOT NULL, duration_s REAL NOT NULL, host TEXT NOT NULL);
 CREATE UNIQUE INDEX results_key ON results (key);
-CREATE INDEX results_kinds ON results (key, kind);
+CREATE INDEX results_bad ON results (key, kind) WHERE kind IS NOT NULL;
 CREATE TABLE transcripts (result INTEGER PRIMARY KEY, transcript BLOB NOT NULL);
 CREATE TABLE blocks (id INTEGER PRIMARY KEY, holder TEXT NOT NULL, reserved BLOB NOT NULL,
     spent BLOB);
@@ -61,13 +61,14 @@ encode_attempts = msgspec.msgpack.Encoder().encode
 
 def pack_key(step: int, ordinal: int, generation: int) -> int:
     """The integer key of a result; keys of one row are neighbours."""
-    assert 0 <= ordinal < ORDINALS and 0 <= generation < GENERATIONS
+    if not (0 <= ordinal < ORDINALS and 0 <= generation < GENERATIONS):
+        raise ValueError(f"ordinal {ordinal} or generation {generation} is out of bounds")
     return (step << ORDINAL_BITS | ordinal) << GENERATION_BITS | generation
 
 
 def unpack_key(key: int) -> tuple[int, int]:
     """(ordinal, generation) of a key."""
-    return key >> GENERATION_BITS & (ORDINALS - 1), key & (GENERATIONS - 1)
+    return key >> GENERATION_BITS & ((1 << ORDINAL_BITS) - 1), key & (GENERATIONS - 1)
 
 
 def stored(scope: str, step: str, row: tuple[object, ...], transcript: bytes) -> StoredResult:
@@ -89,12 +90,13 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     try:
         if write:
+            if not path.exists():
+                _create(path)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            _recognise(connection, path)  # before anything is written to a stranger's file
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -65536")
-            if not connection.execute("PRAGMA application_id").fetchone()[0]:
-                _create(connection)
         else:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
@@ -107,11 +109,17 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(path: Path) -> None:
+    """Make the file beside its place and rename it: no reader ever sees half a journal."""
+    begun = path.with_name(f"{path.name}.begun")
+    begun.unlink(missing_ok=True)
+    connection = sqlite3.connect(begun, isolation_level=None)
     connection.executescript(
         f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION};"
         f" PRAGMA application_id = {_APPLICATION}; COMMIT;"
     )
+    connection.close()
+    begun.rename(path)
 
 
 def _recognise(connection: sqlite3.Connection, path: Path) -> None:

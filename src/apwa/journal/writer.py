@@ -111,7 +111,7 @@ class SqliteJournal:
 
     async def close_block(self, block: int, spent: Usage) -> None:
         row = (msgspec.json.encode(spent), block)
-        await self._run("UPDATE blocks SET spent = ? WHERE id = ?", row)
+        await self._run("UPDATE blocks SET spent = ? WHERE id = ? AND spent IS NULL", row)
 
     async def take_command(self, command: Command) -> None:
         row = (time.time(), encode_command(command))
@@ -147,7 +147,8 @@ class SqliteJournal:
             batch: list[_Waiting] = []
             item = self._waiting.get()
             while item is not None:
-                batch.append(item)
+                if item[1].set_running_or_notify_cancel():
+                    batch.append(item)
                 if len(batch) >= _TOGETHER or self._waiting.empty():
                     break
                 item = self._waiting.get()
@@ -177,8 +178,7 @@ class SqliteJournal:
                 future.set_exception(self._said(error))
             return
         for (_, future), result in zip(batch, done, strict=True):
-            if not future.cancelled():
-                future.set_result(result)
+            future.set_result(result)
 
     def _refuse_old_epoch(self, connection: sqlite3.Connection) -> None:
         (epoch,) = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
@@ -242,10 +242,16 @@ def _row(number: int, result: StoredResult) -> tuple[object, ...]:
     return (
         pack_key(number, result.ordinal, result.generation),
         None if result.kind is None else result.kind.value,
-        result.reuse_key, result.source, result.answer, result.raw, result.message,
+        result.reuse_key, result.source, result.answer, _storable(result.raw),
+        _storable(result.message),
         encode_attempts(result.attempts) if result.attempts else b"",
         result.duration_s, result.host,
     )  # fmt: skip
+
+
+def _storable(text: str) -> str:
+    """Text that SQLite takes: half a surrogate pair, which a model may send, is none."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _raise_epoch(connection: sqlite3.Connection) -> int:

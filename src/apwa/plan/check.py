@@ -47,6 +47,7 @@ async def check_plan(
     check_problem: CheckProblem,
     grants: Mapping[str, GrantCard],
     context: int | None,
+    every_input: bool = True,
 ) -> CheckedPlan:
     """Check a plan against what there is.
 
@@ -58,10 +59,12 @@ async def check_plan(
         check_problem: ``CheckProcess.check_problem``.
         grants: The capabilities that the user lets the plan grant.
         context: The smallest context of the plan's models, in tokens; None: unknown.
+        every_input: Whether a table that nothing reads is a problem. A manager cannot give a
+            table back that the user gave.
 
     Raises PlanError with all problems.
     """
-    check = _Check(plan, places, inputs, query_shape, check_problem, grants, context)
+    check = _Check(plan, places, inputs, query_shape, check_problem, grants, context, every_input)
     checked = await check.run()
     if check.problems:
         raise PlanError(sorted(check.problems, key=lambda p: (p.line, p.column)))
@@ -78,6 +81,7 @@ class _Check:
         check_problem: CheckProblem,
         grants: Mapping[str, GrantCard],
         context: int | None,
+        every_input: bool,
     ) -> None:
         self.plan = plan
         self.places = places
@@ -86,6 +90,7 @@ class _Check:
         self.check_problem = check_problem
         self.grants = grants
         self.context = context
+        self.every_input = every_input
         self.problems: list[Problem] = []
         self.needs = needs_of(plan, inputs)
         self.shapes: dict[str, TableShape] = {}
@@ -158,6 +163,8 @@ class _Check:
             if name not in used:
                 what = f"the step does not lead to the answer ({answer!r})"
                 self._say(("steps", name), what, "use it, or leave it out")
+        if not self.every_input:
+            return
         # a table that is only read wrongly is not unused
         failed = {n for n in self.plan.steps if n not in self.shapes}
         mentioned = {

@@ -59,7 +59,9 @@ async def arun(
     text = await asyncio.to_thread(Path(plan).read_text) if plan else ""
     chosen = RunSettings(model=model or os.environ.get("APWA_MODEL", ""), **settings)
     base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
-    driver = await begin(RunRequest(job, text, sources), chosen, base, listeners=listeners)
+    driver = await begin(
+        RunRequest(job, text, sources, plan_source=str(plan)), chosen, base, listeners=listeners
+    )
     ended = await driver.drive(resumed=False)
     return Run(ended.directory, ended.ending, ended.usage)
 

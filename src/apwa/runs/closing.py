@@ -30,6 +30,7 @@ STATS = pa.schema(
         pa.field("_cost", pa.float64()),
     ]
 )
+ANSWER = {b"apwa.answer": b"yes"}
 _ENDING = [pa.field(STATUS, pa.string()), pa.field(ERROR, pa.string())]
 
 
@@ -59,8 +60,14 @@ def close_template(
 
 def template_schema(spec: WorkSpec, source: Table) -> pa.Schema:
     """Columns of a template step's table: the source's, the answer's, status and error."""
-    columns = without_ending(source.schema)
-    return pa.schema([*columns, *answer_schema(spec.contract), *_ENDING])
+    columns = [field.remove_metadata() if is_answer(field) else field for field in source.schema]
+    answer = [field.with_metadata(ANSWER) for field in answer_schema(spec.contract)]
+    return pa.schema([*without_ending(pa.schema(columns)), *answer, *_ENDING])
+
+
+def is_answer(field: pa.Field) -> bool:
+    """Whether a column is what the table's own step answered, not what it was given."""
+    return ANSWER.items() <= (field.metadata or {}).items()
 
 
 def template_batches(

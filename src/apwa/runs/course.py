@@ -77,12 +77,15 @@ class Course:
         self.plan_version, self.plan_text = last.version, last.text
         self.forecast = self.desk.kept(f"forecast:{last.version}", Forecast)
 
-    async def check(self, plan: Plan, places: Places) -> CheckedPlan:
-        """Raises PlanError with all problems, each with its place."""
+    async def check(self, plan: Plan, places: Places, *, offline: bool = False) -> CheckedPlan:
+        """Raises PlanError with all problems, each with its place.
+
+        ``offline``: without asking any endpoint for its context size.
+        """
         inputs = {name: input_shape(table) for name, table in self.desk.tables.items()}
         contexts: list[int] = []
         for step in plan.steps.values():
-            if isinstance(step, TemplateStep):
+            if isinstance(step, TemplateStep) and not offline:
                 context = await self.desk.context_of(step)
                 if context is not None:
                     contexts.append(context)
@@ -94,6 +97,7 @@ class Course:
             check_problem=self.desk.checks.check_problem,
             grants=self.desk.grant_cards(),
             context=min(contexts, default=None),
+            every_input=bool(self.request.plan),
         )
 
     async def adopt(self, checked: CheckedPlan, steps: dict[str, dict[str, Any]], why: str) -> None:

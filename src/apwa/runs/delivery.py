@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from apwa.journal import JournalReader
-from apwa.runs.closing import STATS, STATUS, with_stats
+from apwa.runs.closing import STATS, STATUS, is_answer, with_stats
 from apwa.runs.export import quarantine_path, write_answer
 from apwa.tables import Table
 from apwa.vocabulary import RUN
@@ -42,7 +42,8 @@ def write_table_to(
 
 
 def _write_quarantined(table: Table, beside: Path) -> list[Path]:
-    batches = quarantined_batches(table)
+    schema = pa.schema([field for field in table.schema if not is_answer(field)])
+    batches = (batch.select(schema.names) for batch in quarantined_batches(table))
     first = next(batches, None)
     beside.unlink(missing_ok=True)
     if first is None:
@@ -52,7 +53,7 @@ def _write_quarantined(table: Table, beside: Path) -> list[Path]:
         yield first
         yield from batches
 
-    write_answer(rows(), table.schema, beside)
+    write_answer(rows(), schema, beside)
     return [beside]
 
 

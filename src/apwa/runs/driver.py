@@ -145,7 +145,7 @@ class Driver:
     async def _work_plan(self) -> Ending:
         course = self.course
         if course.checked is None:
-            plan, places = load_plan(self.request.plan, "plan")
+            plan, places = load_plan(self.request.plan, self.request.plan_source or "plan")
             checked = await course.check(plan, places)
             steps = {n: s.model_dump(exclude_defaults=True) for n, s in plan.steps.items()}
             await course.adopt(checked, steps, "the user's plan")
@@ -304,9 +304,13 @@ async def begin(
     try:
         await desk.keep("request", request)
         driver = Driver(desk, request, ask)
+        desk.grant_cards()  # an unknown capability is found here, an unknown model next
         await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
         await _read_inputs(desk, request.tables)
         driver.course.selection()  # unknown row keys are found here
+        if request.plan:
+            plan, places = load_plan(request.plan, request.plan_source or "plan")
+            await driver.course.check(plan, places, offline=True)
     except BaseException:
         await desk.close()
         directory.remove()
@@ -356,7 +360,7 @@ def _with_declared(request: RunRequest) -> RunRequest:
     """Keys and sensitive columns as the plan declares them, where the user names none."""
     if not request.plan:
         return request
-    plan, _ = load_plan(request.plan, "plan")
+    plan, _ = load_plan(request.plan, request.plan_source or "plan")
     tables: list[TableSource] = []
     for source in request.tables:
         declared = plan.tables.get(source.name)

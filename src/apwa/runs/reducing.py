@@ -123,7 +123,10 @@ def finished(items: Sequence[Item]) -> bool:
     return len({item.group for item in items}) == len(items)
 
 
-def child_values(result: StoredResult, columns: Sequence[str]) -> Values:
-    """An answer as an item of its parent, in the order of the reduce's placeholders."""
-    answer: dict[str, Any] = msgspec.json.decode(result.answer)
+def child_values(result: StoredResult, columns: Sequence[str], head: Mapping[str, Any]) -> Values:
+    """An answer as an item of its parent, in the order of the reduce's placeholders.
+
+    ``head``: the group's own values, which no answer holds.
+    """
+    answer: dict[str, Any] = msgspec.json.decode(result.answer) | dict(head)
     return [answer.get(column) for column in columns]

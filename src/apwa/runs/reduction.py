@@ -42,7 +42,8 @@ class Groups:
     """The groups of a reduce, in order of first appearance."""
 
     keys: list[str]  # for people: group values joined by "/"
-    values: list[tuple[Any, ...]]
+    values: list[tuple[Any, ...]]  # as Arrow has them
+    plain: list[Values]  # as workers see them
 
 
 async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Closed:
@@ -67,7 +68,7 @@ async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Cl
             expected = _expected(len(new), len(groups.keys), step.reduce)
             done = desk.reader.counts(execution.scope, name).done
             desk.emit(StepOpened(execution.scope, name, "reduce", expected, done))
-        job = LevelJob(execution, spec, source.table, new, level, fit)
+        job = LevelJob(execution, spec, source.table, new, level, fit, step.reduce, groups)
         state, end = await job.work(state, max(nodes, expected))
         worked = worked or end is not None
         if end is not None and end.paused:
@@ -96,6 +97,8 @@ class LevelJob:
     nodes: Sequence[Node]
     level: int
     fit: Fit
+    reduce: Reduce
+    groups: Groups
 
     async def work(self, state: StepState, rows: int) -> tuple[StepState, StepEnd | None]:
         """Work what of this level has no counting result. None: there was nothing to do."""
@@ -154,18 +157,19 @@ class LevelJob:
     def _values(self, nodes: Sequence[Node]) -> list[Values]:
         """For each node its items, each a list in the order of the tags."""
         ordinals = sorted({child for node in nodes for child in node.children})
-        items: dict[int, Values]
+        columns = [tag.column for tag in self.spec.tags]
         if self.level == 1:
-            columns = [tag.column for tag in self.spec.tags]
             rows: list[Values] = []
             for batch in self.table.take(ordinals, columns).combine_chunks().to_batches():
                 rows += plain_rows(batch, columns)
             items = dict(zip(ordinals, rows, strict=True))
-        else:
-            found = _results(self.execution, self.spec.step, ordinals)
-            columns = [tag.column for tag in self.spec.tags]
-            items = {ordinal: child_values(result, columns) for ordinal, result in found.items()}
-        return [[[items[child] for child in node.children]] for node in nodes]
+            return [[[items[child] for child in node.children]] for node in nodes]
+        found = _results(self.execution, self.spec.step, ordinals)
+        values: list[Values] = []
+        for node in nodes:
+            head = dict(zip(self.reduce.by, self.groups.plain[node.group], strict=True))
+            values.append([[child_values(found[c], columns, head) for c in node.children]])
+        return values
 
 
 def job_results(execution: Execution, name: str, items: Sequence[Item]) -> dict[int, StoredResult]:
@@ -191,12 +195,13 @@ def read_items(
     """The source rows as items: their group and their size. Rows that take no part are left out."""
     by = list(reduce.by)
     columns = [tag.column for tag in spec.tags]
-    groups = Groups([], [])
+    groups = Groups([], [], [])
     numbers: dict[tuple[Any, ...], int] = {}
     items: list[Item] = []
     for first, batch in table.batches(list(dict.fromkeys([*by, *columns]))):
         inside = rows & BitMap(range(first, first + batch.num_rows))
         heads = _heads(batch, by)
+        plain = plain_rows(batch, by)
         values = plain_rows(batch, columns)
         for ordinal in inside:
             head = heads[ordinal - first]
@@ -204,6 +209,7 @@ def read_items(
                 numbers[head] = len(groups.keys)
                 groups.keys.append(key_text(head) or "all")
                 groups.values.append(head)
+                groups.plain.append(plain[ordinal - first])
             size = sum(count_tokens(str(value)) for value in values[ordinal - first])
             items.append(Item(numbers[head], ordinal, size, 1))
     return groups, items

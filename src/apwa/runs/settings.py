@@ -81,4 +81,5 @@ class RunRequest(msgspec.Struct, frozen=True):
     plan: str
     tables: list[TableSource]
     upto: str = "run"  # plan, pilot, run
+    plan_source: str = ""  # where the plan's text came from, for messages
     version: int = 1

@@ -106,6 +106,8 @@ class RunWorkbench:
     async def pilot(self) -> ToolAnswer:
         if (problem := self._unready()) is not None:
             return problem
+        if not self._desk.settings.pilot:
+            return ToolAnswer("The user wants no pilot: go on without one.")
         self._last_scope = PILOT
         try:
             forecast = await self._course.pilot()
