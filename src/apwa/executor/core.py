@@ -13,18 +13,17 @@ in flight is finished and committed, and every open step ends. A resumed run has
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from apwa.executor.allotment import BATCH, Allotment, HostState
 from apwa.executor.books import Books
-from apwa.executor.gate import Gate
 from apwa.executor.instructions import Instruction, Say, Send
-from apwa.executor.notices import Troubles, progress
+from apwa.executor.notices import progress
 from apwa.executor.rows import Finished, StepState
-from apwa.executor.scheduler import MOST_FINISHING, Scheduler
+from apwa.executor.scheduler import Scheduler
 from apwa.executor.seam import StepJob, Work
-from apwa.vocabulary import Caps, ErrorKind, Follow, Usage
+from apwa.vocabulary import Caps, ErrorKind, Usage
 from apwa.vocabulary.control import ChangeLimits
-from apwa.vocabulary.events import HostChanged, PaceChanged
+from apwa.vocabulary.events import HostChanged
 from apwa.vocabulary.messages import (
     Ack,
     CloseStep,
@@ -42,30 +41,11 @@ from apwa.vocabulary.messages import (
     ToHost,
 )
 
-BATCH = 256  # leases in one message
 SILENCE_S = 10.0  # of a host, before it is given up
-_SPARE = 16  # leases beyond the slots, so that a host never waits for the next
 _MISSING = 3  # heartbeats in a row that know fewer leases than were sent
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
 _PROGRESS_S = 1.0
 _GIVE_UP_S = 10.0  # after a stop, for leases of which nothing is heard
-
-
-@dataclass(slots=True)
-class HostState:
-    """A host as the core sees it."""
-
-    name: str
-    capacity: int
-    heard_at: float
-    alive: bool = True
-    in_flight: int = 0
-    heartbeat_at: float = 0.0
-    says_idle: bool = False  # its last heartbeat knew of no lease
-    oldest: tuple[float, int] = (0.0, -1)  # seconds, ordinal
-    missing: int = 0  # heartbeats in a row that lack leases
-    missing_below: int = 0  # lease ids that may be missing
-    pace: dict[str, int] = field(default_factory=dict[str, int])  # in flight by endpoint
 
 
 class Core:
@@ -82,19 +62,17 @@ class Core:
         epoch: int,
     ) -> None:
         self.scheduler = Scheduler(seed, epoch)
-        self.hosts: dict[str, HostState] = {}
-        self.gates: dict[str, Gate] = {}
         self.paused = ""
         self._out: list[Instruction] = []
         self.books = Books(caps, spent, self._out)
-        self._ceiling = ceiling
+        self.allotment = Allotment(self.scheduler, self.books, ceiling, self._out)
+        self.hosts = self.allotment.hosts
+        self.gates = self.allotment.gates
         self._max_failures = max_failures
-        self._troubles = Troubles()
         self._stopped_at: float | None = None
         self._revoked_at: float | None = None
         self._progress_at = 0.0
         self._ticked_at: float | None = None
-        self._said_slots: dict[str, tuple[int, float]] = {}
 
     # ---- what the shell asks
 
@@ -119,14 +97,14 @@ class Core:
 
     def open_step(self, job: StepJob, now: float) -> StepState:
         step = self.scheduler.open(job, now)
-        self._gate(job.spec.endpoint)
+        self.allotment.gate(job.spec.endpoint)
         self._to_all(OpenStep(job.scope, job.spec))
-        self._grant(job.spec.endpoint, now)
+        self.allotment.grant(job.spec.endpoint, now)
         return step
 
     def supply(self, step: StepState, batch: Sequence[Work], now: float) -> None:
         self.scheduler.supply(step, batch)
-        self._fill(now)
+        self._fill()
 
     def close_step(self, step: StepState) -> None:
         scope, name = step.key
@@ -134,39 +112,11 @@ class Core:
             self._out.append(Send(host, Revoke(ids, begun=True)))
         self.scheduler.close(step)
         self._to_all(CloseStep(scope, name))
-        self._out += [Say(trouble) for trouble in self._troubles.news(last=True)]
+        self._out += [Say(trouble) for trouble in self.allotment.troubles.news(last=True)]
 
     def idle(self, endpoint: str) -> bool:
         """Whether no open step uses an endpoint."""
         return not any(s.endpoint == endpoint for s in self.scheduler.steps.values())
-
-    def reclaim(self, *, trusting: bool = False) -> bool:
-        """Take back what hosts hold and have no use for, and close its blocks; whether any.
-
-        Messages may have been lost, so that a host works on what was taken from it; its own
-        word is waited for, unless ``trusting`` (a step has come to its end in good order).
-        """
-        freed = False
-        for host in self.hosts.values():
-            for endpoint in self.gates:
-                if self._unused(host, endpoint) and (trusting or host.says_idle):
-                    share = self._share(host, endpoint)
-                    freed = self.books.reclaim(host.name, endpoint, share) or freed
-        return freed
-
-    def settled(self, endpoint: str) -> bool:
-        """Whether all that hosts have spent on an endpoint is known."""
-        return self.books.all_settled(endpoint) and not any(
-            host.pace.get(endpoint) for host in self.hosts.values()
-        )
-
-    def end_books(self) -> None:
-        """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
-        for host in self.hosts.values():
-            if not host.alive:
-                self.books.lost(host.name)
-            for endpoint in self.gates:
-                self.books.reclaim(host.name, endpoint, 0)
 
     # ---- messages of hosts
 
@@ -185,12 +135,13 @@ class Core:
                 self.books.saw(host, items, self.scheduler)
                 self.scheduler.outcomes(host, items, now)
                 self._after_outcomes(now)
-                self._fill(now)
+                self._fill()
             case Returned(lease_ids=ids):
                 self.scheduler.returned(ids)
-                self._fill(now)
+                self._fill()
             case Pace():
-                self._pace(state, message, now)
+                self.allotment.pace(state, message, now)
+                self._fill()
             case Hungry():
                 self._hungry(state, message)
             case Settled():
@@ -210,13 +161,13 @@ class Core:
             self._out.append(Send(host, Ack(ids)))
         for step in {id(f.row.step): f.row.step for f in batch}.values():
             self._judge_failures(step, now)
-        self._fill(now)
+        self._fill()
 
     def block_opened(self, holder: str, block: int, limit: tuple[int, int, int]) -> None:
         host, endpoint = self.books.opened(holder, block, limit)
         state = self.hosts.get(host)
         if state is not None:
-            self.books.pay(host, endpoint, self._share(state, endpoint), limit)
+            self.books.pay(host, endpoint, self.allotment.share(state, endpoint), limit)
 
     # ---- limits and stops
 
@@ -235,11 +186,11 @@ class Core:
         if limits.max_failures is not None:
             self._max_failures = limits.max_failures
         if limits.concurrency is not None:
-            self._ceiling = limits.concurrency
+            self.allotment.ceiling = limits.concurrency
             for gate in self.gates.values():
                 gate.set_ceiling(limits.concurrency)
         for endpoint in self.gates:
-            self._grant(endpoint, now, again=True)
+            self.allotment.grant(endpoint, now, again=True)
         self._feed()
 
     # ---- time
@@ -256,11 +207,11 @@ class Core:
         self.scheduler.due(now)
         self._feed()
         for endpoint, gate in self.gates.items():
-            self._grant(endpoint, now)
+            self.allotment.grant(endpoint, now)
             if not self.paused and not self.idle(endpoint) and (why := gate.down(now)):
                 remedy = ErrorKind.UNREACHABLE.remedy
                 self.stop(f"the endpoint {endpoint} {why}. {remedy}", now)
-        self._fill(now)
+        self._fill()
         self._hurry(now)
         if now - self._progress_at >= _PROGRESS_S:
             self._progress(now, wall)
@@ -278,15 +229,15 @@ class Core:
         for step in self.scheduler.steps.values():
             self._out.append(Send(message.host, OpenStep(step.job.scope, step.job.spec)))
         for endpoint in self.gates:
-            self._grant(endpoint, now, again=True)
-        self._fill(now)
+            self.allotment.grant(endpoint, now, again=True)
+        self._fill()
 
     def _lost(self, host: HostState, now: float) -> None:
         host.alive = False
         count = self.scheduler.host_lost(host.name, now)
         self._out.append(Say(HostChanged(host.name, "lost", f"{count} leases taken back")))
         for endpoint in self.gates:
-            self._grant(endpoint, now)
+            self.allotment.grant(endpoint, now)
 
     def _back(self, host: HostState, now: float) -> None:
         """It was only slow. What it has not begun is elsewhere now."""
@@ -295,7 +246,7 @@ class Core:
         if expired := self.scheduler.expired_on(host.name):
             self._out.append(Send(host.name, Revoke(expired)))
         for endpoint in self.gates:
-            self._grant(endpoint, now, again=True)
+            self.allotment.grant(endpoint, now, again=True)
 
     def _heartbeat(self, host: HostState, beat: Heartbeat, now: float) -> None:
         host.in_flight = beat.in_flight
@@ -331,88 +282,7 @@ class Core:
             if host.alive:
                 self._out.append(Send(host.name, message))
 
-    # ---- inside: pace
-
-    def _gate(self, endpoint: str) -> Gate:
-        gate = self.gates.get(endpoint)
-        if gate is None:
-            gate = self.gates[endpoint] = Gate(self._ceiling)
-        return gate
-
-    def _pace(self, host: HostState, pace: Pace, now: float) -> None:
-        gate = self._gate(pace.endpoint)
-        host.pace[pace.endpoint] = pace.in_flight
-        in_flight = sum(h.pace.get(pace.endpoint, 0) for h in self.hosts.values())
-        leased = sum(s.leased for s in self.scheduler.steps.values() if s.endpoint == pace.endpoint)
-        gate.sampled(now, pace.samples, in_flight, more=leased > gate.slots)
-        for sample in pace.samples:
-            kind = sample.kind
-            if kind is not None and kind.follow is not Follow.QUARANTINE and sample.message:
-                self._troubles.met(kind, sample.message, "")
-        self._grant(pace.endpoint, now)
-        self._fill(now)
-
-    def _share(self, host: HostState, endpoint: str) -> int:
-        """A host's part of an endpoint's slots; the parts of all hosts add up to the whole."""
-        alive = [h.name for h in self.hosts.values() if h.alive]
-        if host.name not in alive:
-            return 0
-        whole, rest = divmod(self._gate(endpoint).slots, len(alive))
-        return min(whole + (alive.index(host.name) < rest), host.capacity)
-
-    def _grant(self, endpoint: str, now: float, *, again: bool = False) -> None:
-        """Tell hosts their slots where these have changed."""
-        gate = self._gate(endpoint)
-        hold_s = max(0.0, gate.hold_until - now)
-        for host in self.hosts.values():
-            if host.alive:
-                share = self._share(host, endpoint)
-                self.books.grant(host.name, endpoint, share, hold_s, gate.hold_until, again=again)
-        said, at = self._said_slots.get(endpoint, (gate.slots, float("-inf")))
-        self._said_slots.setdefault(endpoint, (said, at))
-        if (gate.slots >= 2 * said or 2 * gate.slots <= said) and now - at >= 5.0:
-            reason = gate.last_limit if gate.slots < said else "it keeps up"
-            self._said_slots[endpoint] = (gate.slots, now)
-            self._out.append(Say(PaceChanged(endpoint, gate.slots, reason or "latency rises")))
-
-    # ---- inside: leases
-
-    def _fill(self, now: float) -> None:
-        """Lease ready rows to hosts up to their slots and some to spare; steps take turns."""
-        steps = [s for s in self.scheduler.steps.values() if s.ready]
-        if self.paused or not steps:
-            return
-        if sum(s.finishing for s in steps) > MOST_FINISHING:
-            return
-        for host in self.hosts.values():
-            if not host.alive:
-                continue
-            room = host.capacity - sum(
-                s.leased_on[host.name] for s in self.scheduler.steps.values()
-            )
-            for n, step in enumerate(steps):
-                share = self._share(host, step.endpoint)
-                if share and room > 0:
-                    room -= self._lease(host, step, share, len(steps) - n, room)
-
-    def _lease(self, host: HostState, step: StepState, share: int, turns: int, room: int) -> int:
-        held = self._held(host, step.endpoint)
-        wanted = 2 * share + _SPARE
-        missing = wanted - held
-        # few large messages, unless the host is about to stand still
-        if missing < min(BATCH, wanted // 4) and held > share:
-            return 0
-        most = min(room, -(-missing // turns), step.leased + len(step.ready))
-        scope, name = step.key
-        sent = 0
-        while sent < most:
-            items = self.scheduler.lease(step, host.name, min(BATCH, most - sent))
-            if not items:
-                break
-            sent += len(items)
-            host.says_idle = False
-            self._out.append(Send(host.name, Lease(scope, name, items)))
-        return sent
+    # ---- inside: outcomes and budget
 
     def _after_outcomes(self, now: float) -> None:
         scheduler = self.scheduler
@@ -431,47 +301,16 @@ class Core:
             self.stop(f"step {halt.step}: {said} ({halt.kind.value}). {halt.kind.remedy}", now)
         scheduler.halts.clear()
 
-    # ---- inside: budget
-
     def _hungry(self, host: HostState, hungry: Hungry) -> None:
         self.books.hungry(host.name, hungry)
         self._feed()
 
+    def _fill(self) -> None:
+        if not self.paused:
+            self.allotment.fill()
+
     def _feed(self) -> None:
-        """Open blocks for hosts that need them; pause if a call can never be paid."""
-        for host in self.hosts.values():
-            for endpoint in self.gates:
-                ahead = self._held(host, endpoint) > 0
-                slots = self._share(host, endpoint)
-                if self.books.feed(host.name, endpoint, slots, ahead=ahead):
-                    continue
-                # what others do not need may still pay it, and what they need they may not use up
-                if not self.reclaim() and not self._others_work(host, endpoint):
-                    self._budget_ends()
-
-    def _others_work(self, host: HostState, endpoint: str) -> bool:
-        return any(
-            self.books.pays(other.name, where) and self._held(other, where)
-            for other in self.hosts.values()
-            for where in self.gates
-            if other.alive and (other is not host or where != endpoint)
-        )
-
-    def _unused(self, host: HostState, endpoint: str) -> bool:
-        """Whether a host has no lease and no call of an endpoint, for all that is known."""
-        return (
-            host.alive
-            and not host.pace.get(endpoint)
-            and not self._held(host, endpoint)
-            and self.books.all_settled(endpoint)
-        )
-
-    def _held(self, host: HostState, endpoint: str) -> int:
-        steps = self.scheduler.steps.values()
-        return sum(s.leased_on[host.name] for s in steps if s.endpoint == endpoint)
-
-    def _budget_ends(self) -> None:
-        if not self.paused and self.working:
+        if not self.allotment.feed() and not self.paused and self.working:
             words = "budget: what is left of the cap does not pay another call"
             self.stop(f"{words}. {ErrorKind.BUDGET.remedy}", self._ticked_at or 0.0)
 
@@ -524,8 +363,8 @@ class Core:
             slowest = f"row {oldest[1] + 1}, {oldest[0]:.0f} s"
         limit = "budget" if self.books.starving else ""
         for step in steps:
-            gate = self._gate(step.endpoint)
+            gate = self.allotment.gate(step.endpoint)
             since = min(elapsed, now - step.opened_at)
             self._out.append(Say(progress(step, gate, now, wall, since, limit, slowest)))
-        self._out += [Say(trouble) for trouble in self._troubles.news()]
+        self._out += [Say(trouble) for trouble in self.allotment.troubles.news()]
         self.books.record()

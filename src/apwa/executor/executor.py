@@ -145,7 +145,7 @@ class Executor:
             raise Paused(core.paused)
         claimed = core.books.budget.claim(bound)
         if claimed is None:
-            core.reclaim(trusting=True)
+            core.allotment.reclaim(trusting=True)
             self._drive()
             claimed = core.books.budget.claim(bound)
         if claimed is None:
@@ -180,7 +180,7 @@ class Executor:
                 await host.stop()
             for pump in self._pumps:
                 pump.cancel()
-            self._core.end_books()
+            self._core.allotment.end_books()
             self._drive()
             if self._trouble is None:
                 await self._books.join()
@@ -283,10 +283,10 @@ class Executor:
         """Wait for the last settlements of an endpoint nobody uses, then close its blocks."""
         core = self._core
         for _ in range(_SETTLE_LOOKS):
-            if not core.idle(endpoint) or core.settled(endpoint):
+            if not core.idle(endpoint) or core.allotment.settled(endpoint):
                 break
             await asyncio.sleep(_SETTLE_S / _SETTLE_LOOKS)
-        core.reclaim(trusting=True)
+        core.allotment.reclaim(trusting=True)
         core.books.record()
         self._drive()
         await self._books.join()

@@ -1,0 +1,209 @@
+"""What each host is allotted: slots of the endpoints' gates, leases to fill them, budget. Pure.
+
+The parts of all hosts add up to what the gate allows, and a host gets leases for its part and
+some to spare. Budget goes to the hosts that work; what one has no use for is taken back before
+a cap ends the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from apwa.executor.books import Books
+from apwa.executor.gate import Gate
+from apwa.executor.instructions import Instruction, Say, Send
+from apwa.executor.notices import Troubles
+from apwa.executor.rows import StepState
+from apwa.executor.scheduler import MOST_FINISHING, Scheduler
+from apwa.vocabulary import Follow
+from apwa.vocabulary.events import PaceChanged
+from apwa.vocabulary.messages import Lease, Pace
+
+BATCH = 256  # leases in one message
+_SPARE = 16  # leases beyond the slots, so that a host never waits for the next
+
+
+@dataclass(slots=True)
+class HostState:
+    """A host as the core sees it."""
+
+    name: str
+    capacity: int
+    heard_at: float
+    alive: bool = True
+    in_flight: int = 0
+    heartbeat_at: float = 0.0
+    says_idle: bool = False  # its last heartbeat knew of no lease
+    oldest: tuple[float, int] = (0.0, -1)  # seconds, ordinal
+    missing: int = 0  # heartbeats in a row that lack leases
+    missing_below: int = 0  # lease ids that may be missing
+    pace: dict[str, int] = field(default_factory=dict[str, int])  # in flight by endpoint
+
+
+class Allotment:
+    """Shares an endpoint's slots, the ready rows and the budget out among the hosts.
+
+    Attributes:
+        hosts: All that have described themselves, by name.
+        gates: By endpoint.
+        ceiling: The user's, for gates to come.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, books: Books, ceiling: int | None, out: list[Instruction]
+    ) -> None:
+        self.hosts: dict[str, HostState] = {}
+        self.gates: dict[str, Gate] = {}
+        self.ceiling = ceiling
+        self.troubles = Troubles()
+        self.scheduler = scheduler
+        self.books = books
+        self._out = out
+        self._said_slots: dict[str, tuple[int, float]] = {}
+
+    def reclaim(self, *, trusting: bool = False) -> bool:
+        """Take back what hosts hold and have no use for, and close its blocks; whether any.
+
+        Messages may have been lost, so that a host works on what was taken from it; its own
+        word is waited for, unless ``trusting`` (a step has come to its end in good order).
+        """
+        freed = False
+        for host in self.hosts.values():
+            for endpoint in self.gates:
+                if self._unused(host, endpoint) and (trusting or host.says_idle):
+                    share = self.share(host, endpoint)
+                    freed = self.books.reclaim(host.name, endpoint, share) or freed
+        return freed
+
+    def settled(self, endpoint: str) -> bool:
+        """Whether all that hosts have spent on an endpoint is known."""
+        return self.books.all_settled(endpoint) and not any(
+            host.pace.get(endpoint) for host in self.hosts.values()
+        )
+
+    def end_books(self) -> None:
+        """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
+        for host in self.hosts.values():
+            if not host.alive:
+                self.books.lost(host.name)
+            for endpoint in self.gates:
+                self.books.reclaim(host.name, endpoint, 0)
+
+    # ---- pace
+
+    def gate(self, endpoint: str) -> Gate:
+        """The endpoint's gate; made when it is first asked for."""
+        gate = self.gates.get(endpoint)
+        if gate is None:
+            gate = self.gates[endpoint] = Gate(self.ceiling)
+        return gate
+
+    def pace(self, host: HostState, pace: Pace, now: float) -> None:
+        gate = self.gate(pace.endpoint)
+        host.pace[pace.endpoint] = pace.in_flight
+        in_flight = sum(h.pace.get(pace.endpoint, 0) for h in self.hosts.values())
+        leased = sum(s.leased for s in self.scheduler.steps.values() if s.endpoint == pace.endpoint)
+        gate.sampled(now, pace.samples, in_flight, more=leased > gate.slots)
+        for sample in pace.samples:
+            kind = sample.kind
+            if kind is not None and kind.follow is not Follow.QUARANTINE and sample.message:
+                self.troubles.met(kind, sample.message, "")
+        self.grant(pace.endpoint, now)
+
+    def share(self, host: HostState, endpoint: str) -> int:
+        """A host's part of an endpoint's slots; the parts of all hosts add up to the whole."""
+        alive = [h.name for h in self.hosts.values() if h.alive]
+        if host.name not in alive:
+            return 0
+        whole, rest = divmod(self.gate(endpoint).slots, len(alive))
+        return min(whole + (alive.index(host.name) < rest), host.capacity)
+
+    def grant(self, endpoint: str, now: float, *, again: bool = False) -> None:
+        """Tell hosts their slots where these have changed."""
+        gate = self.gate(endpoint)
+        hold_s = max(0.0, gate.hold_until - now)
+        for host in self.hosts.values():
+            if host.alive:
+                share = self.share(host, endpoint)
+                self.books.grant(host.name, endpoint, share, hold_s, gate.hold_until, again=again)
+        said, at = self._said_slots.get(endpoint, (gate.slots, float("-inf")))
+        self._said_slots.setdefault(endpoint, (said, at))
+        if (gate.slots >= 2 * said or 2 * gate.slots <= said) and now - at >= 5.0:
+            reason = gate.last_limit if gate.slots < said else "it keeps up"
+            self._said_slots[endpoint] = (gate.slots, now)
+            self._out.append(Say(PaceChanged(endpoint, gate.slots, reason or "latency rises")))
+
+    # ---- leases
+
+    def fill(self) -> None:
+        """Lease ready rows to hosts up to their slots and some to spare; steps take turns."""
+        steps = [s for s in self.scheduler.steps.values() if s.ready]
+        if not steps:
+            return
+        if sum(s.finishing for s in steps) > MOST_FINISHING:
+            return
+        for host in self.hosts.values():
+            if not host.alive:
+                continue
+            room = host.capacity - sum(
+                s.leased_on[host.name] for s in self.scheduler.steps.values()
+            )
+            for n, step in enumerate(steps):
+                share = self.share(host, step.endpoint)
+                if share and room > 0:
+                    room -= self._lease(host, step, share, len(steps) - n, room)
+
+    def _lease(self, host: HostState, step: StepState, share: int, turns: int, room: int) -> int:
+        held = self.held(host, step.endpoint)
+        wanted = 2 * share + _SPARE
+        missing = wanted - held
+        # few large messages, unless the host is about to stand still
+        if missing < min(BATCH, wanted // 4) and held > share:
+            return 0
+        most = min(room, -(-missing // turns), step.leased + len(step.ready))
+        scope, name = step.key
+        sent = 0
+        while sent < most:
+            items = self.scheduler.lease(step, host.name, min(BATCH, most - sent))
+            if not items:
+                break
+            sent += len(items)
+            host.says_idle = False
+            self._out.append(Send(host.name, Lease(scope, name, items)))
+        return sent
+
+    # ---- budget
+
+    def feed(self) -> bool:
+        """Open blocks for hosts that need them; False if a call can never be paid."""
+        for host in self.hosts.values():
+            for endpoint in self.gates:
+                ahead = self.held(host, endpoint) > 0
+                slots = self.share(host, endpoint)
+                if self.books.feed(host.name, endpoint, slots, ahead=ahead):
+                    continue
+                # what others do not need may still pay it, and what they need they may not use up
+                if not self.reclaim() and not self._others_work(host, endpoint):
+                    return False
+        return True
+
+    def _others_work(self, host: HostState, endpoint: str) -> bool:
+        return any(
+            self.books.pays(other.name, where) and self.held(other, where)
+            for other in self.hosts.values()
+            for where in self.gates
+            if other.alive and (other is not host or where != endpoint)
+        )
+
+    def _unused(self, host: HostState, endpoint: str) -> bool:
+        """Whether a host has no lease and no call of an endpoint, for all that is known."""
+        return (
+            host.alive
+            and not host.pace.get(endpoint)
+            and not self.held(host, endpoint)
+            and self.books.all_settled(endpoint)
+        )
+
+    def held(self, host: HostState, endpoint: str) -> int:
+        steps = self.scheduler.steps.values()
+        return sum(s.leased_on[host.name] for s in steps if s.endpoint == endpoint)
