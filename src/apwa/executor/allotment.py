@@ -70,16 +70,10 @@ class Allotment:
         freed = False
         for host in self.hosts.values():
             for endpoint in self.gates:
-                if self._unused(host, endpoint) and (trusting or host.says_idle):
+                if self._unused(host, endpoint, trusting=trusting):
                     share = self.share(host, endpoint)
                     freed = self.books.reclaim(host.name, endpoint, share) or freed
         return freed
-
-    def settled(self, endpoint: str) -> bool:
-        """Whether all that hosts have spent on an endpoint is known."""
-        return self.books.all_settled(endpoint) and not any(
-            host.pace.get(endpoint) for host in self.hosts.values()
-        )
 
     def end_books(self) -> None:
         """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
@@ -195,14 +189,11 @@ class Allotment:
             if other.alive and (other is not host or where != endpoint)
         )
 
-    def _unused(self, host: HostState, endpoint: str) -> bool:
+    def _unused(self, host: HostState, endpoint: str, *, trusting: bool) -> bool:
         """Whether a host has no lease and no call of an endpoint, for all that is known."""
-        return (
-            host.alive
-            and not host.pace.get(endpoint)
-            and not self.held(host, endpoint)
-            and self.books.all_settled(endpoint)
-        )
+        if not host.alive or self.held(host, endpoint) or not self.books.all_settled(endpoint):
+            return False
+        return trusting or (host.says_idle and not host.pace.get(endpoint))
 
     def held(self, host: HostState, endpoint: str) -> int:
         steps = self.scheduler.steps.values()

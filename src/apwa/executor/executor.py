@@ -283,7 +283,7 @@ class Executor:
         """Wait for the last settlements of an endpoint nobody uses, then close its blocks."""
         core = self._core
         for _ in range(_SETTLE_LOOKS):
-            if not core.idle(endpoint) or core.allotment.settled(endpoint):
+            if not core.idle(endpoint) or core.books.all_settled(endpoint):
                 break
             await asyncio.sleep(_SETTLE_S / _SETTLE_LOOKS)
         core.allotment.reclaim(trusting=True)
