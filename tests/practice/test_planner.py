@@ -126,6 +126,11 @@ def test_what_tables_hold_never_instructs(model: Endpoint) -> None:
     assert plan(model, job, bait) == plan(model, job, NOTES)
 
 
+def test_a_short_column_that_the_job_names_is_not_taken_for_the_text(model: Endpoint) -> None:
+    (step,) = plan(model, "Summarise each country", REVIEWS)["steps"].values()
+    assert "{{body}}" in step["template"] and "{{country}}" not in step["template"]
+
+
 # ---- refusals
 
 

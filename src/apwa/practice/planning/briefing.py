@@ -36,7 +36,9 @@ class TableBrief:
         job = re.sub(
             r"\b(by|per|for each|for every|within each) (the )?[\w-]+", "", job, flags=re.I
         )
-        named = [c for c in texts if mentions(job, c.name)]
+        # "each story" may well name a column of numbers of stories: take no short one for a long
+        long = max((c.usual_tokens for c in texts), default=0)
+        named = [c for c in texts if mentions(job, c.name) and c.usual_tokens * 10 >= long]
         return max(named or texts, key=lambda c: c.usual_tokens, default=None)
 
 
