@@ -104,5 +104,7 @@ def test_a_thousand_labelled_texts(apwa: Apwa, tmp_path: Path) -> None:
         " [NAME] or [EMAIL], and list what was replaced",
         "--table", "texts=texts.jsonl", "--model", "practice", "--yes", "-o", "out.jsonl",
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert len(read_rows(tmp_path / "out.jsonl")) == 1000
+    assert ended.returncode in (0, 3), ended.stderr
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert len(rows) == 1000
+    assert sum(row["_status"] == "done" for row in rows) >= 980

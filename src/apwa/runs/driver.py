@@ -88,12 +88,14 @@ class Driver:
         self.request = request
         self._cancelled = ""
         self._interrupted = ""
+        self._exit_code = 130
 
     # ---- stopping
 
-    def stop(self, reason: str, *, now: bool = False) -> None:
+    def stop(self, reason: str, *, now: bool = False, exit_code: int = 130) -> None:
         """Stop before the end: finish what is in flight (or not, with ``now``), and commit."""
-        self._interrupted = self._interrupted or reason
+        if not self._interrupted:
+            self._interrupted, self._exit_code = reason, exit_code
         self.desk.executor.stop(reason, now=now)
         if self._task is not None and (now or not self.desk.executor.working):
             self._task.cancel()
@@ -123,11 +125,11 @@ class Driver:
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
-            ending = Ending("paused", self._interrupted, exit_code=130)
+            ending = Ending("paused", self._interrupted, exit_code=self._exit_code)
         except ApwaError as error:
             ending = _ending_of(error)
             if self._interrupted and isinstance(error, Paused):
-                ending = msgspec.structs.replace(ending, exit_code=130)
+                ending = msgspec.structs.replace(ending, exit_code=self._exit_code)
         finally:
             control.cancel()
             if timer is not None:
@@ -230,10 +232,10 @@ class Driver:
                 path.unlink(missing_ok=True)
                 match command:
                     case Pause():
-                        self.stop("paused on request")
+                        self.stop("paused on request", exit_code=4)
                     case Cancel(now=now):
                         self._cancelled = "cancelled on request"
-                        self.stop("cancelled on request", now=now)
+                        self.stop("cancelled on request", now=now, exit_code=4)
                     case ChangeLimits():
                         self.desk.executor.change_limits(command)
                     case Approve():

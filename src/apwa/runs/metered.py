@@ -7,11 +7,18 @@ import random
 
 from apwa.executor import Executor
 from apwa.models import ChatFailure, ChatModel, ChatReply, ChatRequest, PreparedChat, cost
-from apwa.vocabulary import Follow, Paused, Price, Usage
+from apwa.vocabulary import ErrorKind, Follow, Paused, Price, Usage
 
 _PATIENCE = 8  # waits in a row without a reply before the run is paused
 _TRIES = 3  # for failures that are the call's own
 _LONGEST_WAIT_S = 30.0
+_TURNED_AWAY = {
+    ErrorKind.RATE_LIMITED,
+    ErrorKind.OVERLOADED,
+    ErrorKind.ACCOUNT,
+    ErrorKind.MODEL_MISSING,
+}
+"""Failures of calls that no model has worked on: they cost nothing."""
 
 
 class MeteredModel:
@@ -40,7 +47,12 @@ class MeteredModel:
 
     async def _once(self, request: ChatRequest) -> ChatReply:
         async with self._executor.reserve(self._holder, self._bound(request)) as settle:
-            reply = await self._model.complete(request)
+            try:
+                reply = await self._model.complete(request)
+            except ChatFailure as failure:
+                if not failure.sent or failure.kind in _TURNED_AWAY:
+                    settle(Usage())
+                raise
             usage = self._usage_of(reply)
             settle(usage)
             self.usage += usage

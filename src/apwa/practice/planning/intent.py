@@ -10,7 +10,8 @@ from apwa.practice.words import words
 KINDS: dict[str, re.Pattern[str]] = {
     "redact": re.compile(
         r"\b(redact|mask|anonymi[sz]e|pseudonymi[sz]e|scrub|de-?identify|(?:remove|strip|replace|hide)"
-        r" (?:all |any |the )*(?:personal|private|pii|names?))\w*",
+        r" (?:all |any |the |every |each |(?:piece|bit|kind|trace)s? of )*"
+        r"(?:personal|private|sensitive|identifying|pii|names?))\w*",
         re.I,
     ),
     "extract": re.compile(r"\b(extract|pull out|read out|collect|get the|find the|fields)\b", re.I),

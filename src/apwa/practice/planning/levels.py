@@ -19,10 +19,15 @@ _WHOLE = re.compile(
 )
 
 
+_PIECES = re.compile(
+    r"\b(?:three|3|four|4)[ -]levels?\b|\b(?:each|every) (?:part|piece|chunk|section)\b", re.I
+)
+
+
 def summaries(job: str, draft: Draft, by: list[str]) -> None:
     """A summary of each row, of each group, of all: as many levels as the job wants."""
     whole = _WHOLE.search(job) is not None
-    long = draft.text.long_tokens > LONG_TOKENS
+    long = draft.text.long_tokens > LONG_TOKENS or _PIECES.search(job) is not None
     carried = list(by)
     if long:
         cut_in_pieces(draft, carried)
