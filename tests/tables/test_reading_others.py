@@ -176,3 +176,13 @@ def test_sources_that_cannot_be_are_refused_with_what_can(tmp_path: Path) -> Non
     (mixed / "b.csv").write_text("a\n1\n")
     with pytest.raises(BadInput, match="several kinds"):
         read_table("t", mixed, tmp_path / "into")
+
+
+def test_a_folder_of_texts_may_hold_a_readme_and_says_what_it_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one")
+    (folder / "README").write_text("not a text of ours")
+    table = read_table("texts", folder, tmp_path / "in")
+    assert table.rows == 1
+    assert table.source.endswith("(1 other files left out)")

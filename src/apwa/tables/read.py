@@ -48,7 +48,8 @@ def read_table(
     Raises BadInput with file, line and column for whatever is wrong.
     """
     found = find_source(source)
-    table = replace(_READERS[found.kind](name, found, into), source=str(source))
+    told = f" ({found.left_out:,} other files left out)" if found.left_out else ""
+    table = replace(_READERS[found.kind](name, found, into), source=f"{source}{told}")
     try:
         table = _without_ending(table)
         if len(table.schema) == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apwa.vocabulary import BadInput
@@ -40,6 +40,7 @@ class Source:
     kind: str
     files: list[Path]
     base: Path
+    left_out: int = 0  # files of a folder that are of no kind that can be read
 
 
 def find_source(source: str | Path) -> Source:
@@ -48,7 +49,9 @@ def find_source(source: str | Path) -> Source:
     path = Path(text).expanduser()
     if path.is_dir():
         inside = [p for p in path.rglob("*") if _is_shown(p, path) and not p.is_dir()]
-        return _of_one_kind(text, inside, path)
+        known = [p for p in inside if _kind(p) is not None]
+        found = _of_one_kind(text, known or inside, path)
+        return replace(found, left_out=len(inside) - len(known))
     if not path.exists() and glob.has_magic(text):
         base = _fixed_part(path)
         pattern = path.relative_to(base).as_posix()
