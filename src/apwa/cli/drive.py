@@ -105,9 +105,13 @@ class _Screen:
         if looks.verbose and kind == "auto":
             kind = "plain"  # every event as a line that stays
         self._display: Display = make_display(kind, sys.stderr)
+        self._held: list[Numbered] | None = None  # what happens while a person is asked
 
     def show(self, numbered: Numbered) -> None:
-        self._display.show(numbered)
+        if self._held is None:
+            self._display.show(numbered)
+        else:
+            self._held.append(numbered)
 
     @property
     def ask(self) -> Ask | None:
@@ -115,6 +119,7 @@ class _Screen:
 
     async def _ask(self, course: Course, forecast: Forecast | None) -> bool:
         self._display.pause()
+        self._held = []
         say()
         if forecast is None:
             say("No pilot was run, so there is no forecast.")
@@ -123,6 +128,9 @@ class _Screen:
         say(f"The plan: {course.desk.directory.plan_path}")
         answer = await asyncio.to_thread(input, "Run it in full? [y/N] ")
         self._display.unpause()
+        held, self._held = self._held, None
+        for numbered in held:
+            self._display.show(numbered)
         return answer.strip().lower() in ("y", "yes")
 
     @contextlib.asynccontextmanager
