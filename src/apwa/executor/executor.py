@@ -27,7 +27,7 @@ from apwa.vocabulary.messages import Shutdown, ToHost
 _TICK_S = 0.1
 _COMMIT_MOST = 2048  # results in one transaction
 _SUPPLY_PIECE = 512  # rows taken in at once, so that a large batch does not stop the loop
-_SETTLE_S = 1.0  # how long a step's end waits for its last calls to be settled
+_SETTLE_S = 5.0  # how long a step's end waits for its last calls to be settled
 _SETTLE_LOOKS = 100
 _SHUTDOWN_S = 3.0
 
