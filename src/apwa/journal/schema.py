@@ -96,7 +96,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             _recognise(connection, path)  # before anything is written to a stranger's file
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -65536")
+            connection.execute("PRAGMA cache_size = -16384")
         else:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)

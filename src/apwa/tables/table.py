@@ -24,7 +24,7 @@ CONTENT = {b"apwa.content": b"file"}
 """Metadata of a column that holds a file's content: results name the file and leave it out."""
 
 _PART_ROWS = 1_000_000
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 16 << 20
 _GROUP_ROWS = 65_536
 _READ_ROWS = 4096
 _READ_BYTES = 16 << 20
