@@ -175,6 +175,14 @@ async def test_a_bad_call_is_explained(name: str, arguments: str, told: str):
     assert bench.asked == []
 
 
+async def test_a_list_of_steps_with_names_is_taken_for_what_it_means():
+    bench = PlainBench()
+    listed = [{"name": name, **step} for name, step in GOOD.items()]
+    script = Script([("put_steps", {"steps": listed, "answer": "redact"}), finish()])
+    await manager(script, bench, Turns()).plan_and_run("Redact", "plan")
+    assert bench.steps == GOOD
+
+
 async def test_steps_written_as_json_text_are_taken_for_what_they_mean():
     bench = PlainBench()
     script = Script([("put_steps", {"steps": json.dumps(GOOD), "answer": "redact"}), finish()])

@@ -189,6 +189,7 @@ def test_all_problems_of_form_come_at_once_with_their_places() -> None:
     assert "query and rows" in found["steps.both", 5].what
     assert "none of template" in found["steps.none", 8].what
     assert found["steps.typo.limits.output_token", 13].line == 13
+    assert found["steps.typo.limits.output_token", 13].todo == "did you mean 'output_tokens'?"
     assert "greater than or equal to 2" in found["steps.typo.reduce.fan_in", 14].what
     assert "no field 'extra'" in found["extra", 15].what
 

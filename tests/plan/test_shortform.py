@@ -11,7 +11,7 @@ import pytest
 
 from apwa.plan import answer_schema, answers_to_arrow, contract_schema
 from apwa.plan.mapping import answer_fields
-from apwa.plan.shortform import ContractProblem
+from apwa.plan.shortform import ContractProblem, contract_problems
 from apwa.vocabulary import ContractSpec
 
 
@@ -145,3 +145,11 @@ def test_local_references_and_null_alternatives_are_followed() -> None:
     assert answer_schema(ContractSpec(contract_schema(schema))) == pa.schema(
         {"a": pa.string(), "b": pa.string(), "c": pa.int64()}
     )
+
+
+def test_all_wrong_fields_of_a_contract_are_said_at_once() -> None:
+    problems = contract_problems({"a": "str or null", "b": "int", "c": "strg", "d": "array"})
+    assert [problem.path for problem in problems] == [("a",), ("c",), ("d",)]
+    assert problems[0].what == "'str or null' is no type"
+    assert "with null" in problems[0].todo
+    assert problems[1].todo == "did you mean 'str'?"

@@ -247,12 +247,12 @@ class Manager:
 
     def _plan_answer(self, problems: list[Problem]) -> str:
         if problems:
-            count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+            one = len(problems) == 1
+            count = "one problem. Mend it" if one else f"{len(problems)} problems. Mend all of them"
             lines = [f"{number}. {problem}" for number, problem in enumerate(problems, 1)]
             listed = "\n".join(lines)
             return _not_done(
-                f"The plan has {count}. Mend all of them, then put_steps with the changed steps"
-                f" only:\n{listed}"
+                f"The plan has {count}, then put_steps with the changed steps only:\n{listed}"
             )
         following = {"plan": "finish", "pilot": "pilot", "run": "pilot"}[self._upto]
         steps = ", ".join(self._steps())

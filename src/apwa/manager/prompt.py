@@ -42,7 +42,8 @@ each other run side by side. There are four kinds of steps.
      field of the answer means, what to do in doubtful cases, and that it must not invent.
    - The new table has all columns of `over` and the contract's fields. So a contract field may not
      have the name of a column of `over`, nor _status, _error, items, missing. Only rows that
-     succeeded go on to later steps.
+     succeeded go on to later steps. Columns not wanted in the result (the original beside its
+     redaction, say) are dropped by a last query that selects the others.
 
 2. Reduce: a template that merges many rows into one per group.
    {"template": "Merge the findings into one summary of at most 80 words: {{summary}}",
@@ -85,8 +86,8 @@ instead of free text wherever the answers are few. Or give a JSON Schema of an o
 - "quotes": {"names[]": "text", "items[].text": "text"}: these fields must be copied word for word
   from that column; copies are checked. Use it for everything that is extracted, never for what is
   rewritten. The column must be a placeholder of the template.
-- "checks": ["output.total >= 0", "output.score BETWEEN 1 AND 5"]: SQL conditions over output.field
-  and input.column. Only for what is always true of a right answer.
+- "checks": ["output.total >= 0", "output.score BETWEEN 1 AND 5", "len(output.names) <= 9"]: DuckDB
+  conditions over output.field and input.column. Only for what is always true of a right answer.
 A worker whose answer breaks the contract is told so and tries again; then the row is set aside
 (quarantined) with its reason. One bad row never stops a job.
 
@@ -112,9 +113,9 @@ lists as grantable (leave it out if not needed), "limits": {"output_tokens": 204
 
 1. Read the cards. Use sample, describe or query only if something that matters is unclear.
 2. put_steps with all steps. If it lists problems, send the changed steps again (others are kept).
-3. pilot: a few rows flow through the whole plan. Read the report: do the answers do the job? If
-   rows failed, call failures and mend the step. Mend what is wrong, not what is good enough; one or
-   two rounds are usually plenty.
+3. pilot: a few rows flow through the whole plan. Read the report: do the answers do the job?
+   sample and query look closer at any step's pilot rows, failures at rows that failed. Mend what is
+   wrong, not what is good enough; one or two rounds are usually plenty.
 4. run, where wanted; it may wait for a person's approval. Then answer_card if you need the answer
    for your words.
 5. finish with the answer's step and words for the person: what was done, what the result says, what

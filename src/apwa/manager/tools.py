@@ -64,6 +64,9 @@ Tool = Describe | Sample | Query | PutSteps | Pilot | Failures | Run | AnswerCar
 _decoder = msgspec.json.Decoder(Tool)
 
 
+_STEPS_SHAPE = 'steps is an object of step name to step: {"redact": {"template": …, "over": …}}.'
+
+
 class BadCall(Exception):
     """A tool call that cannot be understood; says to the model what is wrong with it."""
 
@@ -87,11 +90,13 @@ def read_call(call: ToolCall, offered: list[ToolSpec]) -> Tool:
     try:
         return _decoder.decode(msgspec.json.encode({**given, "tool": call.name}))
     except msgspec.ValidationError as error:
-        raise BadCall(f"The arguments of {call.name} do not fit: {error}.") from error
+        shape = f" {_STEPS_SHAPE}" if "$.steps" in str(error) else ""
+        raise BadCall(f"The arguments of {call.name} do not fit: {error}.{shape}") from error
 
 
 def _unpacked(given: dict[Any, Any]) -> dict[Any, Any]:
-    """Some models write an object inside an object as a JSON string: take what they mean."""
+    """Some models write an inner object as a JSON string, or steps as a list with names: take
+    what they mean."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, str):
@@ -102,6 +107,11 @@ def _unpacked(given: dict[Any, Any]) -> dict[Any, Any]:
         return value
 
     steps = plain(given.get("steps"))
+    if isinstance(steps, list):
+        listed = [dict(step) for step in map(plain, steps) if isinstance(step, dict)]
+        named = {step.pop("name", None): step for step in listed}
+        if len(named) == len(steps) and steps and all(isinstance(name, str) for name in named):
+            steps = named
     if isinstance(steps, dict):
         steps = {name: plain(step) for name, step in steps.items()}
     return {**given, "steps": steps}
@@ -176,12 +186,12 @@ _SPECS = [
     _spec(
         "describe",
         "The full card of one table: columns, types, token sizes, sample values.",
-        table=_text("Name of an input table, or of a step that has run."),
+        table=_text("Name of an input table, or of a step that was piloted or run."),
     ),
     _spec(
         "sample",
         "A few random rows of a table, clipped. Untrusted data.",
-        table=_text("Name of an input table, or of a step that has run."),
+        table=_text("Name of an input table, or of a step that was piloted or run."),
         rows={
             "type": "integer",
             "minimum": 1,
@@ -193,8 +203,9 @@ _SPECS = [
     ),
     _spec(
         "query",
-        "Try one SELECT over the tables and look at its first rows. For finding out about the data"
-        " and for trying the SQL of a query step. It changes nothing.",
+        "Try one SELECT over the tables (and steps that were piloted or run) and look at its first"
+        " rows. For finding out about the data and for trying the SQL of a query step. It changes"
+        " nothing.",
         sql=_text("One DuckDB SELECT; the rules of query steps hold."),
     ),
     _spec(
@@ -216,7 +227,8 @@ _SPECS = [
     ),
     _spec(
         "failures",
-        "Why rows of a step failed in the last pilot or run: kinds, counts, examples.",
+        "Why rows of a step failed in the last pilot or run: more examples than the report has,"
+        " and the answers that were not accepted.",
         step=_text("Name of a step."),
     ),
     _spec(
@@ -227,7 +239,7 @@ _SPECS = [
     _spec(
         "answer_card",
         "Card and some rows of a step's finished table, so that you can speak of the answer.",
-        table=_text("Name of a step that has run."),
+        table=_text("Name of a step that was piloted or run."),
     ),
     _spec(
         "finish",

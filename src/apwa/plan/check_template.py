@@ -15,7 +15,13 @@ from apwa.plan.model import TemplateStep
 from apwa.plan.places import Path
 from apwa.plan.quoting import quote_path
 from apwa.plan.shapes import GrantCard, TableShape
-from apwa.plan.shortform import ContractProblem, Schema, contract_schema, is_json_schema
+from apwa.plan.shortform import (
+    ContractProblem,
+    Schema,
+    contract_problems,
+    contract_schema,
+    is_json_schema,
+)
 from apwa.plan.templates import (
     ITEM,
     check_columns,
@@ -108,7 +114,7 @@ class TemplateCheck:
             card = self.grants.get(name)
             path: Path = ("grant", name)
             if card is None:
-                todo = f"allow it with --grant {name}"
+                todo = f"leave it out, or allow it with --grant {name}"
                 if self.grants:
                     todo += f"; granted to this run: {', '.join(self.grants)}"
                 self._say(path, f"the capability {name!r} is not granted to this run", todo)
@@ -122,8 +128,9 @@ class TemplateCheck:
     def _contract(self) -> tuple[Schema | None, list[pa.Field]]:
         try:
             schema = contract_schema(self.step.contract)
-        except ContractProblem as problem:
-            self._say(("contract", *problem.path), problem.what, problem.todo)
+        except ContractProblem as first:
+            for problem in contract_problems(self.step.contract) or [first]:
+                self._say(("contract", *problem.path), problem.what, problem.todo)
             return None, []
         for reference in _references(schema):
             if not reference.startswith("#"):
@@ -208,7 +215,9 @@ class TemplateCheck:
                 self._say(path, f"{text!r} {why}", "quotes are texts of the answer")
             if column not in shown:
                 what = f"{column!r} is not in the template, so nothing can be copied from it"
-                todo = did_you_mean(column, shown) or f"use {{{{{column}}}}} in the template"
+                todo = f"use {{{{{column}}}}} in the template"
+                if self.source is not None and column not in self.source.schema.names:
+                    todo = did_you_mean(column, shown) or todo
                 self._say(path, what, todo)
 
     # ---- reduce

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from apwa.plan.model import STEP_KINDS, Plan, Step, TableDecl
 from apwa.plan.places import Path, Place, Places
@@ -245,7 +246,7 @@ def _step(name: str, step: Any, places: Places, problems: list[Problem]) -> Step
 
 
 def _said(
-    error: ValidationError, base: Path, fields: Iterable[str], places: Places
+    error: ValidationError, base: Path, fields: Mapping[str, FieldInfo], places: Places
 ) -> list[Problem]:
     """Pydantic's complaints in apwa's words, with places."""
     said: list[Problem] = []
@@ -254,7 +255,8 @@ def _said(
         last = str(path[-1]) if path else ""
         match one["type"]:
             case "extra_forbidden":
-                what, todo = f"there is no field {last!r} here", did_you_mean(last, fields)
+                inner = _fields_within(fields, path[len(base) : -1])
+                what, todo = f"there is no field {last!r} here", did_you_mean(last, inner)
             case "missing":
                 what, todo = f"the field {last!r} is missing", ""
             case "literal_error" if path == ("apwa",):
@@ -264,6 +266,18 @@ def _said(
                 what, todo = message.replace("Input should", "it should"), ""
         said.append(places.problem(path, what, todo))
     return said
+
+
+def _fields_within(fields: Mapping[str, FieldInfo], path: Path) -> Mapping[str, FieldInfo]:
+    """The fields of the part of a step that a path leads to, such as its limits."""
+    for part in path:
+        found = fields.get(str(part))
+        kinds = () if found is None else (found.annotation, *get_args(found.annotation))
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not models:
+            return {}
+        fields = models[0].model_fields
+    return fields
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

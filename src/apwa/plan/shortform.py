@@ -55,6 +55,17 @@ def contract_schema(contract: Mapping[str, Any]) -> Schema:
     return _object(contract, ())
 
 
+def contract_problems(contract: Mapping[str, Any]) -> list[ContractProblem]:
+    """All that is wrong with a contract, field by field, for whoever has to mend it."""
+    problems: list[ContractProblem] = []
+    for part in [{name: value} for name, value in contract.items()] or [contract]:
+        try:
+            contract_schema(part)
+        except ContractProblem as problem:
+            problems.append(problem)
+    return problems
+
+
 def is_json_schema(contract: Mapping[str, Any]) -> bool:
     return (
         "$schema" in contract
@@ -183,10 +194,8 @@ class _Parser:
         if len(words) == 1:
             word = words[0].lower()
             if word not in _WORDS:
-                todo = did_you_mean(word, _WORDS)
-                raise self._bad(
-                    f"{words[0]!r} is no type", todo if todo.startswith("did") else _KNOWN
-                )
+                todo = did_you_mean(word, _WORDS) if " " not in word else ""
+                raise self._bad("", todo if todo.startswith("did") else _KNOWN)
             schema = dict(_WORDS[word])
         elif not words:
             raise self._bad("null alone is no type")
@@ -223,7 +232,8 @@ class _Parser:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
     def _bad(self, what: str, todo: str = "") -> ContractProblem:
-        return ContractProblem(self._path, f"{self._text!r} is no type: {what}", todo or _KNOWN)
+        why = f": {what}" if what else ""
+        return ContractProblem(self._path, f"{self._text!r} is no type{why}", todo or _KNOWN)
 
 
 def nullable(schema: Schema) -> Schema:

@@ -141,7 +141,10 @@ def system_text(step: TemplateStep, tags: Sequence[TagSpec], contract: ContractS
     ending = [f"The answer must fit this JSON Schema:\n{schema}"]
     if contract.checks:
         lines = "\n".join(f"- {check}" for check in contract.checks)
-        ending.append(f"It must also satisfy these conditions:\n{lines}")
+        ending.append(
+            "It must also satisfy these conditions (SQL; output is your answer, input the item):\n"
+            + lines
+        )
     if contract.quotes:
         copied = "; ".join(
             f"{path} from {names.get(column, column)}" for path, column in contract.quotes.items()
