@@ -62,12 +62,12 @@ def failures_text(reader: JournalReader, scope: str, step: str) -> str:
     return "\n".join([_set_aside(reader, scope, step), *_kinds(reader, scope, step)])
 
 
-def failures_shown(reader: JournalReader, scope: str, step: str) -> str:
-    """More examples than a report has, and what the workers had answered."""
+def failures_shown(reader: JournalReader, scope: str, step: str, *, answers: bool) -> str:
+    """More examples than a report has, and what the workers had answered, where that may be seen."""
     lines = [_set_aside(reader, scope, step), *_kinds(reader, scope, step, examples=0)]
     shown = [
         f"row {result.ordinal + 1}: {_clip(result.message)}"
-        + (f"\n  the last answer: {_clip(result.raw)}" if result.raw else "")
+        + (f"\n  the last answer: {_clip(result.raw)}" if result.raw and answers else "")
         for result in reader.failures(scope, step, _MORE_EXAMPLES)
     ]
     return "\n".join([*lines, *(fenced(shown) if shown else [])])

@@ -121,8 +121,12 @@ class RunWorkbench:
         if step not in self._course.steps:
             known = ", ".join(self._course.steps) or "none"
             return ToolAnswer(f"There is no step {step!r}. Steps: {known}.", failed=True)
-        reader = self._desk.reader
-        return ToolAnswer(await asyncio.to_thread(failures_shown, reader, self._last_scope, step))
+        reader, scope = self._desk.reader, self._last_scope
+        # an answer repeats what the worker saw, and sensitive columns are for workers alone
+        answers = not any(table.sensitive for table in self._tables().values())
+        return ToolAnswer(
+            await asyncio.to_thread(failures_shown, reader, scope, step, answers=answers)
+        )
 
     async def run(self) -> ToolAnswer:
         if (problem := self._unready()) is not None:
