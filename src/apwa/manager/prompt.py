@@ -41,9 +41,9 @@ each other run side by side. There are four kinds of steps.
    - The instruction must say all: the worker knows neither the job nor other rows. Say what each
      field of the answer means, what to do in doubtful cases, and that it must not invent.
    - The new table has all columns of `over` and the contract's fields. So a contract field may not
-     have the name of a column of `over`, nor _status, _error, items, missing. Only rows that
-     succeeded go on to later steps. Columns not wanted in the result (the original beside its
-     redaction, say) are dropped by a last query that selects the others.
+     have the name of a column of `over`, nor begin with _. Only rows that succeeded go on to later
+     steps. Columns not wanted in the result (the original beside its redaction, say) are dropped by
+     a last query that selects the others.
 
 2. Reduce: a template that merges many rows into one per group.
    {"template": "Merge the findings into one summary of at most 80 words: {{summary}}",
@@ -54,7 +54,7 @@ each other run side by side. There are four kinds of steps.
    - Therefore every placeholder (but the `by` columns) must be a column of `over` AND a field of
      the contract, so that an answer can be an item of the next level. Keep answers short.
    - The new table has the `by` columns, the contract's fields, items (how many rows went in) and
-     missing.
+     missing (a list of what could not).
    - Rows come as they are, so first run a template over rows that makes the field to be merged
      (say summary), then reduce it.
 
@@ -87,7 +87,8 @@ instead of free text wherever the answers are few. Or give a JSON Schema of an o
   from that column; copies are checked. Use it for everything that is extracted, never for what is
   rewritten. The column must be a placeholder of the template.
 - "checks": ["output.total >= 0", "output.score BETWEEN 1 AND 5", "len(output.names) <= 9"]: DuckDB
-  conditions over output.field and input.column. Only for what is always true of a right answer.
+  conditions over output.field and input.column. Only for what is always true of a right answer;
+  null is not true: "output.total IS NULL OR output.total >= 0" where a field may be null.
 A worker whose answer breaks the contract is told so and tries again; then the row is set aside
 (quarantined) with its reason. One bad row never stops a job.
 
@@ -104,8 +105,9 @@ lists as grantable (leave it out if not needed), "limits": {"output_tokens": 204
   work the pieces, and bring them together with a query or a reduce by the document's key.
 - If the job filters by something that only reading can tell: a template that labels each row, then
   a query that selects by the label.
-- Name the fields of the answer as the job names them. If the job asks for words about the whole
-  (how many, which most), compute it in a step, and say it in finish.
+- Name the fields of the answer as the job names them. If the job also asks about the whole (how
+  many, which most), no side step is needed: after the run compute it with the query tool over the
+  steps' tables, and say it in finish.
 - The plan must hold for all rows, not only for those you saw: never write values of single rows
   into it, unless the job itself names them.
 

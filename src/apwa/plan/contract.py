@@ -157,7 +157,8 @@ def _rule(error: jsonschema_rs.ValidationError) -> str:
             names = ", ".join(clipped(name) for name in list(limit or [])[:5])
             return f"has fields that are not allowed: {names}"
         case "format":
-            return f"must be a valid {limit}, and {value} is none"
+            form = {"date": " (YYYY-MM-DD)", "date-time": " (YYYY-MM-DDTHH:MM:SSZ)"}
+            return f"must be a valid {limit}{form.get(str(limit), '')}, and {value} is none"
         case "minLength" | "maxLength" | "minItems" | "maxItems":
             least = "at least" if error.kind.name.startswith("min") else "at most"
             unit = "characters" if error.kind.name.endswith("Length") else "items"

@@ -63,7 +63,7 @@ def failures_text(reader: JournalReader, scope: str, step: str) -> str:
 
 
 def failures_shown(reader: JournalReader, scope: str, step: str, *, answers: bool) -> str:
-    """More examples than a report has, and what the workers had answered, where that may be seen."""
+    """More examples than a report has; the workers' answers too, where they may be seen."""
     lines = [_set_aside(reader, scope, step), *_kinds(reader, scope, step, examples=0)]
     shown = [
         f"row {result.ordinal + 1}: {_clip(result.message)}"
