@@ -109,7 +109,7 @@ async def solve(
             item.reuse_key,
             None,
             answer,
-            log.raw,
+            "" if log.raw.encode("utf-8", "replace") == answer else log.raw,
             "",
             log.attempts,
             log.active_s,
