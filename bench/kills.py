@@ -89,7 +89,7 @@ async def main() -> None:
 async def _bench(base: Path, rows: int, kills: int, chance: random.Random) -> None:
     practice = subprocess.Popen(
         [sys.executable, "-m", "apwa.practice", "--port", "0", "--until-eof",
-         "--faults", "latency=40"],
+         "--faults", "latency=150"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert practice.stdout is not None and practice.stdin is not None
@@ -114,7 +114,7 @@ async def _bench(base: Path, rows: int, kills: int, chance: random.Random) -> No
         ended = asyncio.create_task(process.communicate())
         if done_kills < kills:
             early = done_kills < kills // 5  # these fall into reading, planning and the pilot
-            wait = chance.uniform(0.3, 3.0) if early else chance.uniform(1.0, 4.0)
+            wait = chance.uniform(0.3, 3.0) if early else chance.uniform(0.8, 2.2)
             await asyncio.wait([ended], timeout=wait)
         if not ended.done() and done_kills < kills:
             process.kill()
@@ -128,13 +128,13 @@ async def _bench(base: Path, rows: int, kills: int, chance: random.Random) -> No
         if process.returncode:
             sys.exit(f"exit code {process.returncode}\n{errors.decode()}")
         break
-    _check(base, rows, done_kills, proxy)
+    _check(base, rows, done_kills, planned_kills, proxy)
     await proxy.session.close()
     practice.stdin.close()
     practice.wait()
 
 
-def _check(base: Path, rows: int, kills: int, proxy: Proxy) -> None:
+def _check(base: Path, rows: int, kills: int, early: int, proxy: Proxy) -> None:
     from apwa.runs import RunReader, find_run
     from apwa.vocabulary import RUN
 
@@ -147,7 +147,10 @@ def _check(base: Path, rows: int, kills: int, proxy: Proxy) -> None:
         assert ordinals == list(range(rows)), "a row has not exactly one result"
         spent = reader.journal.spent()
     repeated = sum(count - 1 for count in proxy.seen.values())
-    print(f"{kills} kills over {rows:,} rows, {CONCURRENCY} calls at once")
+    print(
+        f"{kills} kills over {rows:,} rows, {early} of them from the start on (reading, planning,"
+        f" pilot), {CONCURRENCY} calls at once"
+    )
     print(f"results: {len(ordinals):,}, each row once")
     print(f"calls repeated: {repeated:,}, at most {kills * CONCURRENCY:,} were in flight")
     print(f"spent at the endpoint ${proxy.spent_usd:.4f}, journaled ${spent.cost_nusd / 1e9:.4f},"
