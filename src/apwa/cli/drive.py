@@ -12,7 +12,6 @@ from pathlib import Path
 
 from apwa.cli.display import Display, make_display
 from apwa.cli.flags import Looks
-from apwa.cli.running import interactive
 from apwa.cli.summary import print_dry_run, print_rows, print_summary
 from apwa.cli.words import say
 from apwa.runs import (
@@ -115,7 +114,7 @@ class _Screen:
 
     @property
     def ask(self) -> Ask | None:
-        return self._ask if interactive() else None
+        return self._ask if sys.stdin.isatty() and sys.stderr.isatty() else None
 
     async def _ask(self, course: Course, forecast: Forecast | None) -> bool:
         self._display.pause()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -271,8 +270,3 @@ def _take_up(
     changes = {**limits.changes(), **_output(out), "limit": limit}
     assert again is None or isinstance(again, Again)
     return asyncio.run(drive_again(directory, changes, looks, again))
-
-
-def interactive() -> bool:
-    """Whether a person can be asked."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
