@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from apwa.cli.settings import current
 from apwa.cli.words import safe, say
-from apwa.vocabulary import Cancel, Misuse, Pause
+from apwa.vocabulary import ApwaError, Cancel, Misuse, Pause
 
 if TYPE_CHECKING:
     from apwa.journal import StoredResult
@@ -20,18 +20,16 @@ if TYPE_CHECKING:
 
 def runs() -> int:
     """List all runs, the newest first."""
-    from apwa.runs import RunReader, home_of, list_runs, money
+    from apwa.runs import RunReader, home_of, list_runs
 
     env, _ = current()
     found = list_runs(home_of(env))
     for directory in reversed(found):
-        with RunReader(directory) as reader:
-            ending, request = reader.ending, reader.request
-            state = _state(reader)
-            job = " ".join((request.job if request else "").split()) or "a plan"
-            counts = f"{ending.done:,}/{ending.rows:,} done" if ending and ending.rows else ""
-            spent = money(reader.journal.spent().cost_nusd)
-            print(f"{directory.name}  {state:<9} {counts:<20} {spent:>10}  {safe(job)[:70]}")
+        try:
+            with RunReader(directory) as reader:
+                print(_line(reader))
+        except ApwaError as error:
+            print(f"{directory.name}  unreadable: {safe(error.what)}")
     if not found:
         say("There are no runs yet. Start one with: apwa run …")
     return 0
@@ -167,6 +165,17 @@ def _find(run: str) -> RunDirectory:
     return find_run(home_of(env), run)
 
 
+def _line(reader: RunReader) -> str:
+    from apwa.runs import money
+
+    ending, request = reader.ending, reader.request
+    job = " ".join((request.job if request else "").split()) or "a plan"
+    counts = f"{ending.done:,}/{ending.rows:,} done" if ending and ending.rows else ""
+    spent = money(reader.journal.spent().cost_nusd)
+    name, state = reader.directory.name, _state(reader)
+    return f"{name}  {state:<9} {counts:<20} {spent:>10}  {safe(job)[:70]}"
+
+
 def _state(reader: RunReader) -> str:
     from apwa.journal import is_driven
 
@@ -187,7 +196,8 @@ def _whole(reader: RunReader) -> int:
     if ending is not None and ending.reason:
         print(f"  stopped  {safe(ending.reason)}")
     print(f"  spent    {usage_words(reader.journal.spent())}")
-    print(f"  plan     {directory.plan_path}")
+    if directory.plan_path.exists():
+        print(f"  plan     {directory.plan_path}")
     for step in reader.steps():
         rows = "?" if step.rows is None else f"{step.rows:,}"
         mark = "closed" if step.closed else "open"
@@ -228,12 +238,12 @@ def _row(reader: RunReader, step: str, key: str) -> int:
     if not view.story:
         print("  not worked yet")
     for result in view.story:
-        _result(result)
+        _result(result, hidden=view.hidden)
     return 0
 
 
-def _result(result: StoredResult) -> None:
-    from apwa.runs import money
+def _result(result: StoredResult, *, hidden: bool) -> None:
+    from apwa.runs import HIDDEN, money
 
     state = "done" if result.kind is None else f"quarantined ({result.kind.value})"
     print(
@@ -241,10 +251,10 @@ def _result(result: StoredResult) -> None:
         f" {result.host}, {result.duration_s:.2f} s"
     )
     if result.kind is not None:
-        print(f"    {safe(result.message)}\n    {result.kind.remedy}")
+        print(f"    {HIDDEN if hidden else safe(result.message)}\n    {result.kind.remedy}")
     else:
-        print(f"    answer {safe(result.answer.decode())}")
-    if result.raw:
+        print(f"    answer {HIDDEN if hidden else safe(result.answer.decode())}")
+    if result.raw and not hidden:
         print(f"    the model's own text: {safe(result.raw[:2000])}")
     for attempt in result.attempts:
         usage = attempt.usage

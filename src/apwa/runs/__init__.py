@@ -15,12 +15,13 @@ from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
 from apwa.runs.export import check_target
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
-from apwa.runs.reading import RowView, RunReader, StepView
+from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
 from apwa.runs.reporting import duration, forecast_words, money, usage_words
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
 
 __all__ = [
+    "HIDDEN",
     "NO_MODEL",
     "Again",
     "Answer",

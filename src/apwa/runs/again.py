@@ -57,7 +57,7 @@ async def _want(desk: Desk, name: str, step: TemplateStep, again: Again) -> int:
         rows = desk.reader.quarantined(RUN, name)
     if rows:
         state = load_state(desk.reader, RUN, name)
-        state = state.wanting(rows, desk.reader.generations(RUN, name))
+        state = state.wanting(rows, desk.reader.generations(RUN, name), again=True)
         await save_state(desk.journal, RUN, name, state)
     return len(rows)
 

@@ -40,22 +40,42 @@ def without_ending(schema: pa.Schema) -> pa.Schema:
 
 
 def close_template(
-    spec: WorkSpec, source: Table, reader: JournalReader, scope: str, into: Path
+    spec: WorkSpec, source: Table, reader: JournalReader, scope: str, rows: BitMap, into: Path
 ) -> Table:
-    """Write a template step's table in ordinal order.
+    """Write a template step's table in ordinal order, every row of the source in it.
 
-    Rows without a result are ``skipped``: left out by a selection or a stop, or their parent
-    is not done.
+    Rows without a result, and those that are not of ``rows``, are ``skipped``: left out by a
+    selection or a stop, or their parent is not done.
     """
+    return _write(spec, source, template_batches(spec, source, reader, scope, rows), scope, into)
+
+
+def close_sample(
+    spec: WorkSpec, source: Table, reader: JournalReader, scope: str, rows: BitMap, into: Path
+) -> Table:
+    """Write a pilot's table: only the rows that it has worked, however many the source has."""
+    return _write(spec, source, _sample_batches(spec, source, reader, scope, rows), scope, into)
+
+
+def _write(
+    spec: WorkSpec, source: Table, batches: Iterator[pa.RecordBatch], scope: str, into: Path
+) -> Table:
     return write_table(
         spec.step,
-        template_batches(spec, source, reader, scope),
+        batches,
         template_schema(spec, source),
         into,
         key=source.key,
         source=scope,
-        sensitive=source.sensitive,
+        sensitive=source.sensitive | made_sensitive(spec, source),
     )
+
+
+def made_sensitive(spec: WorkSpec, source: Table) -> frozenset[str]:
+    """Columns of a step that may repeat what stands in sensitive ones: its answers, its errors."""
+    if not source.sensitive & set(spec.columns):
+        return frozenset()
+    return frozenset([*answer_schema(spec.contract).names, ERROR])
 
 
 def template_schema(spec: WorkSpec, source: Table) -> pa.Schema:
@@ -71,21 +91,46 @@ def is_answer(field: pa.Field) -> bool:
 
 
 def template_batches(
-    spec: WorkSpec, source: Table, reader: JournalReader, scope: str
+    spec: WorkSpec,
+    source: Table,
+    reader: JournalReader,
+    scope: str,
+    rows: BitMap | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of a template step's table as the journal has them now, in ordinal order."""
-    answer = answer_schema(spec.contract)
-    schema = template_schema(spec, source)
-    columns = without_ending(source.schema).names
+    """Rows of a template step's table as the journal has them now, in ordinal order.
+
+    ``rows``: only their results count; None: all.
+    """
     results = _Cursor(reader.results(scope, spec.step))
-    for first, batch in source.batches(columns):
+    for first, batch in source.batches(without_ending(source.schema).names):
         found = results.up_to(first, first + batch.num_rows)
-        answers = answers_to_arrow(
-            [r.answer if r is not None and r.kind is None else None for r in found], answer
-        )
-        yield pa.RecordBatch.from_arrays(
-            [*batch.columns, *answers.columns, *_endings(found)], schema=schema
-        )
+        if rows is not None:
+            found = [r if r is not None and r.ordinal in rows else None for r in found]
+        yield _with_answers(spec, source, batch, found)
+
+
+def _sample_batches(
+    spec: WorkSpec, source: Table, reader: JournalReader, scope: str, rows: BitMap
+) -> Iterator[pa.RecordBatch]:
+    ordinals = list(rows)
+    taken = source.take(ordinals, without_ending(source.schema).names)
+    found = [next(reader.results(scope, spec.step, o, o + 1), None) for o in ordinals]
+    first = 0
+    for batch in taken.combine_chunks().to_batches():
+        yield _with_answers(spec, source, batch, found[first : first + batch.num_rows])
+        first += batch.num_rows
+
+
+def _with_answers(
+    spec: WorkSpec, source: Table, batch: pa.RecordBatch, found: list[StoredResult | None]
+) -> pa.RecordBatch:
+    answers = answers_to_arrow(
+        [r.answer if r is not None and r.kind is None else None for r in found],
+        answer_schema(spec.contract),
+    )
+    return pa.RecordBatch.from_arrays(
+        [*batch.columns, *answers.columns, *_endings(found)], schema=template_schema(spec, source)
+    )
 
 
 class _Cursor:
@@ -186,7 +231,7 @@ def select_rows(table: Table, ordinals: BitMap, into: Path) -> Table:
 
     return write_table(
         table.name, batches(), schema, into, key=table.key, source=table.source,
-        sensitive=table.sensitive,
+        sensitive=table.sensitive & set(schema.names),
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Course:
             for name, step in plan.steps.items()
         }
         self.plan_version, self.plan_text = last.version, last.text
-        self.forecast = self.desk.kept(f"forecast:{last.version}", Forecast)
+        self.forecast = self.desk.kept(self._forecast_name(), Forecast)
 
     async def check(self, plan: Plan, places: Places, *, offline: bool = False) -> CheckedPlan:
         """Raises PlanError with all problems, each with its place.
@@ -97,7 +97,7 @@ class Course:
             check_problem=self.desk.checks.check_problem,
             grants=self.desk.grant_cards(),
             context=min(contexts, default=None),
-            every_input=bool(self.request.plan),
+            every_input=bool(self.request.plan) and not self.request.job,
         )
 
     async def adopt(self, checked: CheckedPlan, steps: dict[str, dict[str, Any]], why: str) -> None:
@@ -122,33 +122,48 @@ class Course:
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
         self.forecast = await asyncio.to_thread(self._forecast, execution)
-        await self.desk.keep(f"forecast:{self.plan_version}", self.forecast)
+        await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
         rows = sum(len(s.usages) for s in self._samples(execution))
         f = self.forecast
         self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
         return f
 
+    def _forecast_name(self) -> str:
+        """A forecast holds for a version of the plan and for the run's model."""
+        return f"forecast:{self.plan_version}:{self.desk.settings.model}"
+
     def _forecast(self, execution: Execution) -> Forecast:
         return forecast(self._samples(execution), self.desk.settings.concurrency)
 
     def _samples(self, execution: Execution) -> list[StepSample]:
+        """What the pilot saw of each template, and how many subtasks the full run has of it.
+
+        A sampled table stands for the whole by its share of the rows. Joins and groups do not
+        grow so evenly: there the share of the larger side is taken, which is rather too much.
+        """
         samples: list[StepSample] = []
         growth: dict[str, float] = {}
         for name in execution.checked.order:
             step = execution.checked.plan.steps[name]
             needs = execution.checked.needs[name]
-            factor = max((growth.get(need, 1.0) for need in needs), default=1.0)
             if not isinstance(step, TemplateStep):
-                growth[name] = 1.0 if execution.is_free(name) else factor
+                growth[name] = max((growth.get(need, 1.0) for need in needs), default=1.0)
                 continue
-            results = list(self.desk.reader.results(PILOT, name))
-            if execution.is_free(step.over):
-                full = len(execution.allowed(step.over))
-                factor = full / max(1, len(execution.sampled(step.over)))
-            growth[name] = factor
-            usages = [_usage_of(result.attempts) for result in results if result.attempts]
-            seconds = [result.duration_s for result in results if result.attempts]
+            allowed, worked = execution.allowed(step.over), execution.sampled(step.over)
+            factor = growth.get(step.over, 1.0) * len(allowed) / max(1, len(worked))
+            one_row = step.reduce is not None and not step.reduce.by
+            growth[name] = 1.0 if one_row else factor
+            if step.reduce is not None:
+                worked = BitMap(range(execution.closed[name].subtasks))
+            results = [
+                result
+                for result in self.desk.reader.results(PILOT, name)
+                if result.ordinal in worked
+            ]
+            tried = [result for result in results if result.attempts]
+            usages = [_usage_of(result.attempts) for result in tried]
+            seconds = [result.duration_s for result in tried]
             samples.append(StepSample(name, usages, seconds, round(len(results) * factor)))
         return samples
 

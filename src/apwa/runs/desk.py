@@ -28,10 +28,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class KeptSpec(msgspec.Struct, frozen=True):
-    """A template as it is being worked, and what it ranges over."""
+    """A template as it is being worked, and what it ranges over.
+
+    ``hidden``: it reads sensitive columns, so what its workers say is not to be shown.
+    """
 
     over: str
     spec: WorkSpec
+    hidden: bool = False
 
 
 class Desk:
@@ -73,16 +77,26 @@ class Desk:
         await self.executor.start()
 
     async def close(self) -> None:
-        """Close all, the journal last. Safe to call after a failure."""
-        try:
-            await self.executor.close()
-            await self.endpoints.close()
-            await self.sql.close()
-            await self.checks.close()
-            await self.stream.close()
-        finally:
-            await self.journal.close()
-            shutil.rmtree(self.directory.scratch, ignore_errors=True)
+        """Close all, the journal last, whatever fails on the way. Safe to call twice.
+
+        Raises the first failure, once all is closed.
+        """
+        failures: list[Exception] = []
+        for close in (
+            self.executor.close,
+            self.endpoints.close,
+            self.sql.close,
+            self.checks.close,
+            self.stream.close,
+            self.journal.close,
+        ):
+            try:
+                await close()
+            except Exception as failure:
+                failures.append(failure)
+        shutil.rmtree(self.directory.scratch, ignore_errors=True)
+        if failures:
+            raise failures[0]
 
     # ---- what executions ask for
 
@@ -131,9 +145,10 @@ class Desk:
             for card in (self.registry.get(name).card for name in self.settings.grants)
         }  # fmt: skip
 
-    async def keep_spec(self, scope: str, spec: WorkSpec, over: str) -> None:
+    async def keep_spec(self, scope: str, spec: WorkSpec, over: str, source: Table) -> None:
         """Keep a step's compiled template, so that a reader can make its table meanwhile."""
-        await self.keep(f"spec:{scope}:{spec.step}", KeptSpec(over, spec))
+        hidden = bool(source.sensitive & set(spec.columns))
+        await self.keep(f"spec:{scope}:{spec.step}", KeptSpec(over, spec, hidden))
 
     def shareable(self, spec: WorkSpec) -> bool:
         """Whether equal requests may share one call: not where a capability sees the world."""
@@ -168,6 +183,18 @@ class Desk:
         return None if data is None else msgspec.json.decode(data, type=kind)
 
 
+def kept_spec(reader: JournalReader, scope: str, step: str) -> KeptSpec | None:
+    """A step's template as it is or was worked."""
+    data = reader.fact(f"spec:{scope}:{step}")
+    return None if data is None else msgspec.json.decode(data, type=KeptSpec)
+
+
+def hides(reader: JournalReader, scope: str, step: str) -> bool:
+    """Whether a step reads sensitive columns: its answers and failures are not to be shown."""
+    kept = kept_spec(reader, scope, step)
+    return kept is not None and kept.hidden
+
+
 def input_shape(table: Table) -> TableShape:
     """An input table as plan checks see it."""
     return TableShape(table.name, table.schema, table.key, table.rows)
@@ -185,15 +212,22 @@ async def open_desk(
     Raises Locked if another driver holds the run.
     """
     journal = open_journal(directory.journal_path)
-    if settings is None:
-        kept = journal.reader.fact("settings")
-        settings = RunSettings() if kept is None else msgspec.json.decode(kept, type=RunSettings)
-        settings = settings.changed(changes or {})
-    desk = Desk(directory, journal, settings, Stream(journal, listeners))
-    desk.tables.update(read_tables(journal.reader))
-    await desk.start()
-    await desk.keep("settings", settings)
-    return desk
+    desk: Desk | None = None
+    try:
+        if settings is None:
+            kept = journal.reader.fact("settings")
+            settings = (
+                RunSettings() if kept is None else msgspec.json.decode(kept, type=RunSettings)
+            )
+            settings = settings.changed(changes or {})
+        desk = Desk(directory, journal, settings, Stream(journal, listeners))
+        desk.tables.update(read_tables(journal.reader))
+        await desk.start()
+        await desk.keep("settings", settings)
+        return desk
+    except BaseException:
+        await (journal if desk is None else desk).close()
+        raise
 
 
 def read_tables(reader: JournalReader) -> Mapping[str, Table]:

@@ -19,19 +19,21 @@ from apwa.runs.course import Ask, Course
 from apwa.runs.delivery import deliver
 from apwa.runs.desk import Desk, open_desk
 from apwa.runs.directory import RunDirectory, create_run
-from apwa.runs.export import check_target
+from apwa.runs.export import check_target, named
+from apwa.runs.inputs import look_for_changes, read_inputs
 from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
 from apwa.runs.workbench import RunWorkbench
-from apwa.tables import Table, read_table
 from apwa.vocabulary import (
     Approve,
     ApwaError,
     Cancel,
     ChangeLimits,
+    Command,
     JobRefused,
+    Misuse,
     Pause,
     Paused,
     Usage,
@@ -41,7 +43,6 @@ from apwa.vocabulary.events import (
     ManagerSaid,
     RunEnded,
     RunStarted,
-    TableRead,
     Trouble,
 )
 
@@ -54,7 +55,8 @@ AtPlan = Callable[[Course], Awaitable[None]]
 class Ending(msgspec.Struct, frozen=True):
     """How a run ended, kept with it.
 
-    ``state``: done, planned, paused, cancelled, failed, refused. Counts are the answer step's;
+    ``state``: done, planned, paused, cancelled, failed, refused; stopped, while it goes on or
+    after a kill. Counts are the answer step's;
     ``quarantined_before`` counts rows that earlier steps quarantined.
     """
 
@@ -89,6 +91,7 @@ class Driver:
         self._cancelled = ""
         self._interrupted = ""
         self._exit_code = 130
+        self._task: asyncio.Task[Ending] | None = None
 
     # ---- stopping
 
@@ -100,25 +103,40 @@ class Driver:
         if self._task is not None and (now or not self.desk.executor.working):
             self._task.cancel()
 
-    _task: asyncio.Task[Ending] | None = None
-
     # ---- driving
 
     async def drive(self, *, resumed: bool, at_plan: AtPlan | None = None) -> Ended:
         """Go on to the end. Never raises an ApwaError: it becomes the ending.
 
-        ``at_plan`` is given the course when a plan is all that was asked for.
+        ``at_plan`` is given the course when a plan is all that was asked for. If the caller is
+        cancelled, the run is paused and closed first.
         """
+        desk = self.desk
+        try:
+            self._say_start(resumed)
+            return await self._end(await self._work(at_plan))
+        except asyncio.CancelledError:
+            await self._end(Ending("paused", "the program that ran it was stopped", exit_code=130))
+            raise
+        finally:
+            await _closed_whatever(desk)
+
+    def _say_start(self, resumed: bool) -> None:
         desk = self.desk
         practice = desk.settings.model.partition(":")[0] == "practice"
         job = self.request.job or "a plan"
         desk.emit(
             RunStarted(desk.directory.path.name, job, [desk.settings.model], practice, resumed)
         )
+
+    async def _work(self, at_plan: AtPlan | None) -> Ending:
+        desk = self.desk
         control = asyncio.create_task(self._watch_control(), name="control")
         timer = self._start_timer()
         self._task = asyncio.create_task(self._to_the_end(), name="run")
         try:
+            if desk.kept("ending", Ending) is not None:
+                await desk.keep("ending", Ending("stopped"))  # until it ends again
             ending = await self._task
             if ending.state == "planned" and at_plan is not None:
                 await at_plan(self.course)
@@ -126,17 +144,17 @@ class Driver:
             if not self._interrupted:
                 raise
             ending = Ending("paused", self._interrupted, exit_code=self._exit_code)
-        except ApwaError as error:
+        except (ApwaError, OSError) as error:
             ending = _ending_of(error)
-            if self._interrupted and isinstance(error, Paused):
+            if self._interrupted and ending.state == "paused":
                 ending = msgspec.structs.replace(ending, exit_code=self._exit_code)
         finally:
             control.cancel()
             if timer is not None:
                 timer.cancel()
-        if self._cancelled:
+        if self._cancelled and ending.state == "paused":
             ending = msgspec.structs.replace(ending, state="cancelled", reason=self._cancelled)
-        return await self._end(ending)
+        return ending
 
     async def _to_the_end(self) -> Ending:
         await self.course.restore()
@@ -198,17 +216,21 @@ class Driver:
     async def _end(self, ending: Ending) -> Ended:
         desk = self.desk
         usage = desk.reader.spent()
-        desk.emit(
-            RunEnded(
-                ending.state, ending.reason, ending.rows, ending.done, ending.quarantined,
-                ending.skipped, usage, ending.answer,
-            )
-        )  # fmt: skip
         try:
+            await desk.executor.close()  # settles what is in flight: now the spending is known
+            usage = desk.reader.spent()
+            desk.emit(
+                RunEnded(
+                    ending.state, ending.reason, ending.rows, ending.done, ending.quarantined,
+                    ending.skipped, usage, ending.answer,
+                )
+            )  # fmt: skip
             await desk.keep("ending", ending)
             await asyncio.to_thread(write_report, self.course, ending)
-        finally:
-            await desk.close()
+        except (ApwaError, OSError) as error:
+            if ending.state == "done":
+                ending = _ending_of(error)  # the answer is there, and nothing says so
+        await _closed_whatever(desk)
         return Ended(desk.directory, ending, usage)
 
     # ---- what comes from outside
@@ -218,29 +240,39 @@ class Driver:
         if limit is None:
             return None
         words = f"the time limit of {limit:g} s is reached"
-        return asyncio.get_running_loop().call_later(limit, lambda: self.desk.executor.stop(words))
+        return asyncio.get_running_loop().call_later(limit, lambda: self.stop(words, exit_code=4))
 
     async def _watch_control(self) -> None:
         while True:
             for path, command in take_commands(self.desk.directory):
+                path.unlink(missing_ok=True)
                 if command is None:
                     self.desk.emit(Trouble("control", f"{path.name} is no command; it is ignored"))
-                    path.unlink(missing_ok=True)
                     continue
                 await self.desk.journal.take_command(command)
                 self.desk.emit(CommandTaken(type(command).__name__))
-                path.unlink(missing_ok=True)
-                match command:
-                    case Pause():
-                        self.stop("paused on request", exit_code=4)
-                    case Cancel(now=now):
-                        self._cancelled = "cancelled on request"
-                        self.stop("cancelled on request", now=now, exit_code=4)
-                    case ChangeLimits():
-                        self.desk.executor.change_limits(command)
-                    case Approve():
-                        pass  # a driver that waits for approval has ended; resume takes --yes
+                self._obey(command)
             await asyncio.sleep(_CONTROL_EVERY_S)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Pause():
+                self.stop("paused on request", exit_code=4)
+            case Cancel(now=now):
+                self._cancelled = "cancelled on request"
+                self.stop("cancelled on request", now=now, exit_code=4)
+            case ChangeLimits():
+                self.desk.executor.change_limits(command)
+            case Approve():
+                pass  # a driver that waits for approval has ended; resume takes --yes
+
+
+async def _closed_whatever(desk: Desk) -> None:
+    """Close the desk once more, where the first time failed or never came."""
+    try:
+        await desk.close()
+    except (ApwaError, OSError):
+        return  # said already: the journal is where it could not be kept
 
 
 class JournaledTurns:
@@ -272,7 +304,9 @@ def _done(answer: str, counts: StatusCounts, words: str, before: int, outputs: l
     )
 
 
-def _ending_of(error: ApwaError) -> Ending:
+def _ending_of(error: ApwaError | OSError) -> Ending:
+    if isinstance(error, OSError):
+        error = named(error)
     if isinstance(error, Paused):
         state = "paused"
     elif isinstance(error, JobRefused):
@@ -302,20 +336,24 @@ async def begin(
         check_target(Path(settings.output), settings.force)
     request = _with_declared(request)
     directory = create_run(home)
-    desk = await open_desk(directory, settings, list(listeners))
+    desk: Desk | None = None
     try:
+        desk = await open_desk(directory, settings, list(listeners))
         await desk.keep("request", request)
         driver = Driver(desk, request, ask)
         desk.grant_cards()  # an unknown capability is found here, an unknown model next
         await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
-        await _read_inputs(desk, request.tables)
+        await read_inputs(desk, request.tables)
         driver.course.selection()  # unknown row keys are found here
         if request.plan:
             plan, places = load_plan(request.plan, request.plan_source or "plan")
             await driver.course.check(plan, places, offline=True)
     except BaseException:
-        await desk.close()
-        directory.remove()
+        try:
+            if desk is not None:
+                await _closed_whatever(desk)
+        finally:
+            directory.remove()
         raise
     return driver
 
@@ -338,11 +376,20 @@ async def take_up(
     Raises Locked if another driver holds the run, Misuse for rows that are not there.
     """
     desk = await open_desk(directory, None, list(listeners), changes)
-    request = desk.kept("request", RunRequest)
-    assert request is not None, "begin keeps the request before anything else"
     try:
+        request = desk.kept("request", RunRequest)
+        if request is None:
+            raise Misuse(
+                "the run was stopped before it had begun",
+                directory.name,
+                f"Start it anew; remove this one with: apwa purge {directory.name}",
+            )
+        for path, _ in take_commands(directory):
+            path.unlink(missing_ok=True)  # meant for a driver that has ended
         if not desk.tables and request.tables:
-            await _read_inputs(desk, request.tables)  # killed while reading
+            await read_inputs(desk, request.tables)  # killed while reading
+        else:
+            await look_for_changes(desk, request.tables)
         ending = desk.kept("ending", Ending)
         if ending is not None and ending.state == "planned":
             # the plan was what was asked for; going on means to run it
@@ -350,12 +397,14 @@ async def take_up(
                 request, plan=desk.reader.plans()[-1].text, upto="run"
             )
             await desk.keep("request", request)
+        driver = Driver(desk, request, ask)
+        driver.course.selection()  # unknown row keys are found here
         if again is not None:
             await want_again(desk, again)
     except BaseException:
-        await desk.close()
+        await _closed_whatever(desk)
         raise
-    return Driver(desk, request, ask)
+    return driver
 
 
 def _with_declared(request: RunRequest) -> RunRequest:
@@ -375,20 +424,3 @@ def _with_declared(request: RunRequest) -> RunRequest:
             )
         tables.append(source)
     return msgspec.structs.replace(request, tables=tables)
-
-
-async def _read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
-    """Snapshot the inputs. All errors of format are found here, before any call."""
-    for source in sources:
-        table: Table = await asyncio.to_thread(
-            read_table,
-            source.name,
-            source.source,
-            desk.directory.inputs / source.name,
-            key=source.key,
-            sensitive=source.sensitive,
-        )
-        desk.tables[source.name] = table
-        desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
-    kept = {name: table.to_json().decode() for name, table in desk.tables.items()}
-    await desk.journal.put_fact("tables", msgspec.json.encode(kept))

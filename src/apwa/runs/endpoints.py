@@ -85,6 +85,7 @@ class Endpoints:
         self._journal = journal
         self._emit = emit
         self._open: dict[str, Endpoint] = {}
+        self._clients: dict[str, OpenedModel] = {}
         self._practice: PracticeProcess | None = None
         self._lock = asyncio.Lock()
 
@@ -127,11 +128,14 @@ class Endpoints:
 
     async def opened(self, spec: str) -> OpenedModel:
         """A client, not yet probed; starts the practice model if that is meant."""
-        faults = practice_faults(spec)
-        if faults is not None and self._practice is None:
-            self._practice = await PracticeProcess.start(faults or self._settings.practice)
-        url = self._practice.url if self._practice is not None else ""
-        return open_model(spec, ModelSettings(practice_url=url, on_notice=self._notice))
+        if spec not in self._clients:
+            faults = practice_faults(spec)
+            if faults is not None and self._practice is None:
+                self._practice = await PracticeProcess.start(faults or self._settings.practice)
+            url = self._practice.url if self._practice is not None else ""
+            settings = ModelSettings(practice_url=url, on_notice=self._notice)
+            self._clients[spec] = open_model(spec, settings)
+        return self._clients[spec]
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")
@@ -142,7 +146,6 @@ class Endpoints:
         try:
             traits = await find_out(opened)
         except ChatFailure as failure:
-            await opened.model.close()
             stop = Paused if failure.kind.follow in (Follow.PAUSE, Follow.WAIT) else RunFailed
             raise stop(
                 f"{spec} does not answer ({failure.kind.value}): {failure.message}",
@@ -156,10 +159,14 @@ class Endpoints:
         self._emit(Trouble("endpoint", words))
 
     async def close(self) -> None:
-        for endpoint in self._open.values():
-            await endpoint.opened.model.close()
-        if self._practice is not None:
-            await self._practice.stop()
+        practice, self._practice = self._practice, None
+        clients, self._clients = self._clients, {}
+        try:
+            for opened in clients.values():
+                await opened.model.close()
+        finally:
+            if practice is not None:
+                await practice.stop()
 
 
 def words_of(price: Price | None) -> str:

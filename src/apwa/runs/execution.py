@@ -1,9 +1,8 @@
 """Executes a checked plan in one scope: the pilot's sample, or the full run.
 
 Steps run as soon as what they need is closed, side by side where they can. What a step has
-already is kept as long as its rows' requests are the same: a row's result counts while its reuse
-key equals the key of its request now; else the row is worked anew in a higher generation. That
-one rule serves resume, retry, a mended template and a changed table alike.
+already is kept as long as its rows' requests are the same (see ``settling``). A step's table is
+kept as long as it was made from the same template, source and rows.
 """
 
 from __future__ import annotations
@@ -16,12 +15,18 @@ from dataclasses import dataclass, field, replace
 from pyroaring import BitMap
 
 from apwa.executor import StepEnd, StepJob
-from apwa.journal import StoredResult
 from apwa.plan import CheckedPlan, QueryStep, RowsStep, TemplateStep
-from apwa.runs.closing import close_template, done_ordinals, rows_table, select_rows
+from apwa.runs.closing import (
+    close_sample,
+    close_template,
+    done_ordinals,
+    rows_table,
+    select_rows,
+)
 from apwa.runs.desk import Desk
-from apwa.runs.expand import expand, fit_of, reuse_keys
+from apwa.runs.expand import expand, fit_of
 from apwa.runs.reduction import work_reduce
+from apwa.runs.settling import Known, piloted, settle, without_again
 from apwa.runs.state import StepState, load_state, save_state
 from apwa.tables import SqlProblem, Table, pilot_ordinals
 from apwa.vocabulary import PILOT, RUN, RunFailed, Usage, WorkSpec
@@ -39,6 +44,7 @@ class Closed:
     table: Table
     version: str  # names the table's content: what ranges over it compares this
     end: StepEnd
+    subtasks: int = 0
 
 
 @dataclass
@@ -121,7 +127,7 @@ class Execution:
         sources = {need: self.source(need) for need in sorted(self.checked.needs[name])}
         picked = {need: self.allowed(need) for need in sources}
         version = self.desk.identity_of(
-            step, *(f"{need}={c.version}:{_digest(picked[need])}" for need, c in sources.items())
+            step, *(f"{need}={c.version}:{digest(picked[need])}" for need, c in sources.items())
         )
         state = load_state(self.desk.reader, scope, name)
         table = state.table_if(version)
@@ -138,8 +144,10 @@ class Execution:
                     # what a query makes of sensitive columns is not known: hide all of it
                     table = replace(table, sensitive=frozenset(table.schema.names))
             except SqlProblem as problem:
+                hidden = any(source.table.sensitive for source in sources.values())
+                words = "its words are hidden: it reads sensitive columns" if hidden else problem
                 raise RunFailed(
-                    f"the query fails: {problem}",
+                    f"the query fails: {words}",
                     f"step {name}",
                     "Mend the query in the plan, then resume the run with the mended plan.",
                 ) from problem
@@ -184,77 +192,97 @@ class Execution:
         return picked or BitMap(list(allowed)[: self.sample])
 
     async def _template(self, name: str, step: TemplateStep) -> Closed:
+        desk, reader, scope = self.desk, self.desk.reader, self.scope
         source = self.source(step.over)
         rows = await asyncio.to_thread(self.sampled, step.over)
-        spec = await self.desk.spec(name, step, self.checked)
-        state = await self.settle(name, spec, source, rows)
-        todo = rows - state.settled(self.desk.reader, self.scope, name)
-        counted = self.desk.reader.counts(self.scope, name)
-        self.desk.emit(StepOpened(self.scope, name, "template", len(rows), counted.done))
-        await self.desk.keep_spec(self.scope, spec, step.over)
+        spec = await desk.spec(name, step, self.checked)
+        state, known = await self._settle(name, step, spec, source, rows)
+        standing = state.standing(reader, scope, name, rows)
+        todo = rows - standing.settled
+        desk.emit(StepOpened(scope, name, "template", len(rows), len(standing.done)))
+        await desk.keep_spec(scope, spec, step.over, source.table)
         if todo:
-            fit = fit_of(spec, await self.desk.context_of(step))
-            end = await self.desk.executor.run_step(
+            state = state.opened()
+            await save_state(desk.journal, scope, name, state)
+            known = piloted(reader, scope, name) | known
+            fit = fit_of(spec, await desk.context_of(step))
+            end = await desk.executor.run_step(
                 StepJob(
-                    scope=self.scope,
+                    scope=scope,
                     spec=spec,
                     rows=len(rows),
                     todo=todo,
                     expand=expand(spec, source.table, todo, state.wanted, fit),
-                    done=counted.done,
-                    quarantined=counted.quarantined,
-                    known=self.known(name),
-                    share=self.desk.shareable(spec),
+                    done=len(standing.done),
+                    quarantined=len(standing.quarantined),
+                    known=await asyncio.to_thread(
+                        without_again, known, spec, source.table, todo, state
+                    ),
+                    share=desk.shareable(spec),
                 )
             )
             if end.paused:
                 raise Stopped(end.paused)
-        into = self.desk.table_folder(self.scope, name, state.number + 1)
-        table = state.table_if(source.version) if not todo else None
+        version = f"{state.made_of} {digest(rows)}"
+        table = state.table_if(version)
         if table is None:
-            table = await asyncio.to_thread(
-                close_template, spec, source.table, self.desk.reader, self.scope, into
-            )
-            state = state.closed(source.version, table)
-            await save_state(self.desk.journal, self.scope, name, state)
-        return self.close(name, table, state)
+            into = desk.table_folder(scope, name, state.number + 1)
+            close = close_sample if scope == PILOT else close_template
+            table = await asyncio.to_thread(close, spec, source.table, reader, scope, rows, into)
+        return await self.close(name, table, state, version, rows)
 
-    async def settle(self, name: str, spec: WorkSpec, source: Closed, rows: BitMap) -> StepState:
+    async def _settle(
+        self, name: str, step: TemplateStep, spec: WorkSpec, source: Closed, rows: BitMap
+    ) -> tuple[StepState, Known]:
         """Find out which results still count, and want a new generation of those that do not."""
+        state = self.taken_up(name, step, spec)
+        made_of = f"{state.template} {spec.prefix_hash.hex()} {source.version}"
+        known: Known = {}
+        if state.made_of != made_of:
+            if state.made_of:
+                state, known = await asyncio.to_thread(
+                    settle, self.desk.reader, self.scope, spec, source.table, rows, state
+                )
+            state = state.of(made_of)
+            await save_state(self.desk.journal, self.scope, name, state)
+        return state, known
+
+    def taken_up(self, name: str, step: TemplateStep, spec: WorkSpec) -> StepState:
+        """The step's state under its template as it is now.
+
+        In the full run, what one model has answered goes on to count when another one takes
+        over; a pilot is there to try the model.
+        """
         state = load_state(self.desk.reader, self.scope, name)
-        made_of = f"{spec.prefix_hash.hex()} {source.version}"
-        if state.made_of and state.made_of != made_of:
-            stale = await asyncio.to_thread(self._stale, name, spec, source.table, rows)
-            state = state.wanting(stale, self.desk.reader.generations(self.scope, name))
-        state = state.of(made_of)
-        await save_state(self.desk.journal, self.scope, name, state)
-        return state
+        template = self.desk.identity_of(step)
+        return state.under(template, spec.prefix_hash, any_model=self.scope == RUN)
 
-    def _stale(self, name: str, spec: WorkSpec, table: Table, rows: BitMap) -> BitMap:
-        kept = dict(self.desk.reader.reuse_keys(self.scope, name))
-        with_result = rows & BitMap(kept)
-        return BitMap(
-            ordinal for ordinal, key in reuse_keys(spec, table, with_result) if kept[ordinal] != key
-        )
+    async def close(
+        self,
+        name: str,
+        table: Table,
+        state: StepState,
+        version: str,
+        subtasks: BitMap,
+        rows: int | None = None,
+    ) -> Closed:
+        """Keep a step's table, and say that the step is closed.
 
-    def known(self, name: str) -> dict[bytes, StoredResult]:
-        """What the pilot has answered, by reuse key: such rows cost nothing again."""
-        if self.scope != RUN:
-            return {}
-        results = self.desk.reader.results(PILOT, name)
-        return {result.reuse_key: result for result in results if result.kind is None}
-
-    def close(self, name: str, table: Table, state: StepState, rows: int | None = None) -> Closed:
-        """Say that a step is closed. ``rows``: its subtasks, where those are not its rows."""
-        counted = self.desk.reader.counts(self.scope, name)
+        ``rows``: how many subtasks there are, where those are not the table's rows.
+        """
+        reader, scope = self.desk.reader, self.scope
+        if state.version != version or state.table != table.to_json():
+            state = state.closed(version, table).trimmed(reader.generations(scope, name))
+            await save_state(self.desk.journal, scope, name, state)
+        done, quarantined = (len(b) for b in state.standing(reader, scope, name, subtasks))
         rows = table.rows if rows is None else rows
-        skipped = rows - counted.done - counted.quarantined
-        end = StepEnd(counted.done, counted.quarantined, max(0, skipped), counted.usage)
-        self.desk.emit(
-            StepClosed(self.scope, name, rows, end.done, end.quarantined, end.skipped, end.usage)
+        skipped = rows - done - quarantined
+        usage = reader.counts(scope, name).usage
+        self.desk.emit(StepClosed(scope, name, rows, done, quarantined, skipped, usage))
+        return Closed(
+            table, f"{name}/v{state.number}", StepEnd(done, quarantined, skipped, usage), rows
         )
-        return Closed(table, f"{name}/v{state.number}", end)
 
 
-def _digest(rows: BitMap) -> str:
+def digest(rows: BitMap) -> str:
     return hashlib.blake2b(rows.serialize(), digest_size=8).hexdigest()

@@ -94,11 +94,11 @@ def work_of(
     )
 
 
-def reuse_keys(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:
-    """(ordinal, reuse key) of rows as they are now, in ordinal order, with no call made."""
+def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:
+    """(ordinal, canonical values) of rows as they are now, in ordinal order."""
     for some, batch in _batches(table, spec.columns, ordinals):
         for ordinal, values in zip(some, plain_rows(batch, spec.columns), strict=True):
-            yield ordinal, reuse_key(spec.prefix_hash, canonical_values(spec, values))
+            yield ordinal, canonical_values(spec, values)
 
 
 def _batches(

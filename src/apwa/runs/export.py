@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apwa.tables import CONTENT, plain_rows
-from apwa.vocabulary import Misuse, Paused
+from apwa.vocabulary import ApwaError, Misuse, Paused
 
 _ENDINGS = (".parquet", ".jsonl", ".csv")
 _PART_BYTES = 32 << 20
@@ -58,13 +58,22 @@ def write_answer(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pat
         write(narrow, kept, begun)
         begun.replace(path)
     except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
-            raise Paused(
-                "the disk is full", str(path), "Free some space, then resume or export again."
-            ) from error
-        raise Misuse(f"it cannot be written: {error.strerror or error}", str(path)) from error
+        raise named(error, path) from error
     finally:
         begun.unlink(missing_ok=True)
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def named(error: OSError, path: Path | None = None) -> ApwaError:
+    """What the system says about a file, as an error for people."""
+    where = str(path or error.filename or "")
+    if error.errno in _FULL or "No space left" in str(error) or "File too large" in str(error):
+        return Paused(
+            "the disk is full", where, "Free some space, then resume. Nothing that is done is lost."
+        )
+    return Misuse(f"it cannot be written: {error.strerror or error}", where)
 
 
 def _parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:

@@ -11,10 +11,10 @@ import msgspec
 import pyarrow as pa
 
 from apwa.journal import JournalReader, StoredResult, open_reader
-from apwa.plan import Plan, TemplateStep, load_plan
-from apwa.runs.closing import template_batches, template_schema
+from apwa.plan import Plan, RowsStep, Step, TemplateStep, load_plan
+from apwa.runs.closing import status_counts, template_batches, template_schema
 from apwa.runs.delivery import quarantined_batches, write_table_to
-from apwa.runs.desk import KeptSpec, read_tables
+from apwa.runs.desk import KeptSpec, hides, kept_spec, read_tables
 from apwa.runs.directory import RunDirectory
 from apwa.runs.driver import Ending
 from apwa.runs.export import check_target, write_answer
@@ -23,6 +23,8 @@ from apwa.runs.state import load_state
 from apwa.tables import Table, plain_rows
 from apwa.vocabulary import PILOT, RUN, Misuse, Usage
 from apwa.vocabulary.events import Numbered
+
+HIDDEN = "(hidden: the step reads sensitive columns)"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -87,41 +89,47 @@ class RunReader:
     def steps(self) -> list[StepView]:
         """All steps in the plan's order."""
         plan = self.plan()
-        views: list[StepView] = []
-        for name, step in plan.steps.items() if plan is not None else ():
-            state = load_state(self.journal, RUN, name)
-            table = state.closed_table() if state.version else None
-            counts = self.journal.counts(RUN, name)
+        return [self._view(name, step) for name, step in plan.steps.items()] if plan else []
+
+    def _view(self, name: str, step: Step) -> StepView:
+        state = load_state(self.journal, RUN, name)
+        table = state.closed_table() if state.version else None
+        if not isinstance(step, TemplateStep):
+            kind = "rows" if isinstance(step, RowsStep) else "query"
             rows = None if table is None else table.rows
-            if isinstance(step, TemplateStep):
-                kind = "template" if step.reduce is None else "reduce"
-                if step.reduce is not None and table is not None:
-                    rows = counts.done + counts.quarantined  # its subtasks are no rows
-                view = StepView(
-                    name, kind, rows, counts.done, counts.quarantined, counts.usage, bool(table)
-                )
-            else:
-                kind = "rows" if "rows" in type(step).model_fields else "query"
-                view = StepView(name, kind, rows, rows or 0, 0, Usage(), table is not None)
-            views.append(view)
-        return views
+            return StepView(name, kind, rows, rows or 0, 0, Usage(), table is not None)
+        counts = self.journal.counts(RUN, name)
+        done, quarantined = counts.done, counts.quarantined
+        if step.reduce is not None:  # its subtasks are no rows
+            rows = done + quarantined if table is not None else None
+        elif table is not None:  # results of rows that take no part any more do not count
+            rows, done, quarantined, _ = status_counts(table)
+        else:
+            over = read_tables(self.journal).get(step.over)
+            rows = None if over is None else over.rows
+        kind = "template" if step.reduce is None else "reduce"
+        return StepView(name, kind, rows, done, quarantined, counts.usage, table is not None)
 
     # ---- one row
 
     def row(self, step: str, key: str) -> RowView:
-        """Everything the run knows of one subtask. Raises Misuse or BadInput for no such row."""
+        """What may be seen of one subtask. Raises Misuse or BadInput for no such row."""
         kept = self._spec(step)
-        source = self._source(kept)
+        source = self.table(kept.over)
+        values: dict[str, object] = {}
         if kept.spec.reduce:
             ordinal = self._node(key, step)
-            values: dict[str, object] = {}
         else:
             ordinal = source.find([key])[0]
             shown = [c for c in kept.spec.columns if c not in source.sensitive]
-            batches = source.take([ordinal], shown).combine_chunks().to_batches()
+            batches = source.take([ordinal], shown).combine_chunks().to_batches() if shown else []
             rows = [row for batch in batches for row in plain_rows(batch, shown)]
             values = dict(zip(shown, rows[0], strict=True)) if rows else {}
-        return RowView(step, key, ordinal, values, self.journal.story(step, ordinal))
+        story = self.journal.story(step, ordinal)
+        if kept.over not in read_tables(self.journal) or kept.spec.reduce:
+            # a pilot's table holds its sample alone: its rows have other numbers there
+            story = [result for result in story if result.scope == RUN]
+        return RowView(step, key, ordinal, values, kept.hidden, story)
 
     def _node(self, key: str, step: str) -> int:
         if not key.isdigit():
@@ -150,10 +158,10 @@ class RunReader:
         state = load_state(self.journal, RUN, name)
         if name in read_tables(self.journal) or (state.version and state.closed_table()):
             return write_table_to(self.table(name), path, self.journal, name, stats=stats)
-        kept = self._kept(f"spec:{RUN}:{name}", KeptSpec)
+        kept = kept_spec(self.journal, RUN, name)
         if kept is None or kept.spec.reduce:
             return write_table_to(self.table(name), path, self.journal, name, stats=stats)
-        source = self._source(kept)
+        source = self.table(kept.over)
         batches = template_batches(kept.spec, source, self.journal, RUN)
         write_answer(batches, template_schema(kept.spec, source), path)
         return [path]
@@ -163,15 +171,15 @@ class RunReader:
         return quarantined_batches(self.table(step))
 
     def failures(self, step: str, limit: int = 10) -> Sequence[StoredResult]:
+        """Examples of quarantined results; no words of a step that reads sensitive columns."""
         scope = RUN if self.journal.counts(RUN, step).usage.calls else PILOT
-        return self.journal.failures(scope, step, limit)
-
-    def _source(self, kept: KeptSpec) -> Table:
-        return self.table(kept.over)
+        found = self.journal.failures(scope, step, limit)
+        if not hides(self.journal, scope, step):
+            return found
+        return [msgspec.structs.replace(r, message=HIDDEN, raw="") for r in found]
 
     def _spec(self, step: str) -> KeptSpec:
-        kept = self._kept(f"spec:{RUN}:{step}", KeptSpec)
-        kept = kept or self._kept(f"spec:{PILOT}:{step}", KeptSpec)
+        kept = kept_spec(self.journal, RUN, step) or kept_spec(self.journal, PILOT, step)
         if kept is None:
             raise Misuse(f"step {step!r} has no subtasks", "--step", "See: apwa show RUN")
         return kept
@@ -183,10 +191,14 @@ class RunReader:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One subtask: its values (none that are sensitive), and all its results, oldest first."""
+    """One subtask: its values (none that are sensitive), and all its results, oldest first.
+
+    ``hidden``: it reads sensitive columns, so what was answered is not to be shown.
+    """
 
     step: str
     key: str
     ordinal: int
     values: dict[str, object]
+    hidden: bool
     story: list[StoredResult]

@@ -12,10 +12,10 @@ import msgspec
 import pyarrow as pa
 from pyroaring import BitMap
 
-from apwa.executor import StepEnd, StepJob, Work
+from apwa.executor import StepJob, Work
 from apwa.journal import StoredResult
-from apwa.plan import Reduce, TemplateStep, answer_schema
-from apwa.runs.closing import ERROR, STATUS, reason
+from apwa.plan import Reduce, TemplateStep, answer_schema, canonical_values
+from apwa.runs.closing import ERROR, STATUS, made_sensitive, reason
 from apwa.runs.expand import Fit, fit_of, work_of
 from apwa.runs.reducing import (
     DEFAULT_FAN_IN,
@@ -26,7 +26,8 @@ from apwa.runs.reducing import (
     next_items,
     pack,
 )
-from apwa.runs.state import StepState, load_state, save_state
+from apwa.runs.settling import Known, counts, piloted
+from apwa.runs.state import StepState, save_state
 from apwa.tables import Table, count_tokens, key_text, plain_rows, write_table
 from apwa.vocabulary import Values, WorkSpec
 from apwa.vocabulary.events import StepOpened
@@ -48,43 +49,39 @@ class Groups:
 
 async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Closed:
     """Work a reduce step to its end. Raises Stopped."""
-    from apwa.runs.execution import Stopped
+    from apwa.runs.execution import digest
 
     desk = execution.desk
     assert step.reduce is not None
     source = execution.source(step.over)
     rows = await asyncio.to_thread(execution.sampled, step.over)
     spec = await desk.spec(name, step, execution.checked)
-    state = load_state(desk.reader, execution.scope, name)
-    await desk.keep_spec(execution.scope, spec, step.over)
+    state = execution.taken_up(name, step, spec)
+    await desk.keep_spec(execution.scope, spec, step.over, source.table)
     groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
     fit = fit_of(spec, await desk.context_of(step))
-    level, nodes, expected, worked = 1, 0, 0, False
+    level, nodes, expected = 1, 0, 0
     while not finished(items) or level == 1:
         slots = pack(items, level, step.reduce, nodes)
         new = [slot for slot in slots if isinstance(slot, Node)]
         nodes += len(new)
         if level == 1:
-            expected = _expected(len(new), len(groups.keys), step.reduce)
-            done = desk.reader.counts(execution.scope, name).done
+            expected = expected_nodes(len(new), len(groups.keys), step.reduce)
+            done = len(desk.reader.done(execution.scope, name) & BitMap(range(expected)))
             desk.emit(StepOpened(execution.scope, name, "reduce", expected, done))
         job = LevelJob(execution, spec, source.table, new, level, fit, step.reduce, groups)
-        state, end = await job.work(state, max(nodes, expected))
-        worked = worked or end is not None
-        if end is not None and end.paused:
-            raise Stopped(end.paused)
+        state = await job.work(state, max(nodes, expected))
         items = next_items(slots, job.results(), groups.keys)
         level += 1
-    table = state.table_if(source.version) if not worked else None
+    version = f"{state.template} {spec.prefix_hash.hex()} {source.version} {digest(rows)}"
+    table = state.table_if(version)
     if table is None:
         into = desk.table_folder(execution.scope, name, state.number + 1)
         finals = job_results(execution, name, items)
         table = await asyncio.to_thread(
             close_reduce, spec, step.reduce, source.table, groups, items, finals, into
         )
-        state = state.closed(source.version, table)
-        await save_state(desk.journal, execution.scope, name, state)
-    return execution.close(name, table, state, rows=nodes)
+    return await execution.close(name, table, state, version, BitMap(range(nodes)), nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +97,20 @@ class LevelJob:
     reduce: Reduce
     groups: Groups
 
-    async def work(self, state: StepState, rows: int) -> tuple[StepState, StepEnd | None]:
-        """Work what of this level has no counting result. None: there was nothing to do."""
-        if not self.nodes:
-            return state, None
+    async def work(self, state: StepState, rows: int) -> StepState:
+        """Work what of this level has no counting result. Raises Stopped."""
+        from apwa.runs.execution import Stopped
+
         desk, scope, name = self.execution.desk, self.execution.scope, self.spec.step
         ordinals = BitMap(node.ordinal for node in self.nodes)
-        stale = await asyncio.to_thread(self._stale, state)
-        if stale:
-            state = state.wanting(stale, desk.reader.generations(scope, name))
-            await save_state(desk.journal, scope, name, state)
-        todo = ordinals - state.settled(desk.reader, scope, name)
+        stale, current = await asyncio.to_thread(self._held_against, state, ordinals)
+        state = state.content_with(current).wanting(stale, desk.reader.generations(scope, name))
+        todo = ordinals - state.standing(desk.reader, scope, name, ordinals).settled
         if not todo:
-            return state, None
+            return state
+        state = state.opened()
+        await save_state(desk.journal, scope, name, state)
+        before = state.standing(desk.reader, scope, name, BitMap(range(rows)))
         end = await desk.executor.run_step(
             StepJob(
                 scope=scope,
@@ -120,13 +118,23 @@ class LevelJob:
                 rows=rows,
                 todo=todo,
                 expand=self._expand(todo, state),
-                done=(counted := desk.reader.counts(scope, name)).done,
-                quarantined=counted.quarantined,
-                known=self.execution.known(name),
+                done=len(before.done),
+                quarantined=len(before.quarantined),
+                known=await asyncio.to_thread(self._known, todo, state),
                 share=desk.shareable(self.spec),
             )
         )
-        return state, end
+        if end.paused:
+            raise Stopped(end.paused)
+        return state
+
+    def _known(self, todo: BitMap, state: StepState) -> Known:
+        known = piloted(self.execution.desk.reader, self.execution.scope, self.spec.step)
+        if known:
+            for works in self._expand(todo & BitMap(state.again), state):
+                for work in works:
+                    known.pop(work.reuse_key, None)
+        return known
 
     def results(self) -> dict[int, StoredResult]:
         return _results(self.execution, self.spec.step, [node.ordinal for node in self.nodes])
@@ -142,17 +150,22 @@ class LevelJob:
                 for n, values in zip(some, self._values(some), strict=True)
             ]
 
-    def _stale(self, state: StepState) -> BitMap:
-        """Nodes whose request is not the one that was answered: an item below has changed."""
+    def _held_against(self, state: StepState, ordinals: BitMap) -> tuple[BitMap, BitMap]:
+        """Nodes with a result, in two: whose request is not the one that was answered (an item
+        below has changed), and whose is."""
         reader, scope, step = self.execution.desk.reader, self.execution.scope, self.spec.step
-        some = BitMap(node.ordinal for node in self.nodes) & state.settled(reader, scope, step)
+        some = ordinals & (reader.done(scope, step) | reader.quarantined(scope, step))
         if not some:
-            return some
+            return some, some
         kept = {o: key for o, key in reader.reuse_keys(scope, step) if o in some}
-        stale = BitMap()
-        for works in self._expand(some, StepState()):
-            stale.update(w.ordinal for w in works if kept.get(w.ordinal) != w.reuse_key)
-        return stale
+        current = BitMap()
+        nodes = [node for node in self.nodes if node.ordinal in some]
+        for start in range(0, len(nodes), _CHUNK):
+            part = nodes[start : start + _CHUNK]
+            for node, values in zip(part, self._values(part), strict=True):
+                if counts(kept[node.ordinal], canonical_values(self.spec, values), state):
+                    current.add(node.ordinal)
+        return some - current, current
 
     def _values(self, nodes: Sequence[Node]) -> list[Values]:
         """For each node its items, each a list in the order of the tags."""
@@ -223,7 +236,7 @@ def _heads(batch: pa.RecordBatch, by: list[str]) -> list[tuple[Any, ...]]:
     return list(zip(*columns, strict=True))
 
 
-def _expected(first_level: int, groups: int, reduce: Reduce) -> int:
+def expected_nodes(first_level: int, groups: int, reduce: Reduce) -> int:
     """About how many subtasks all levels have, for progress: each level shrinks by the fan-in."""
     fan_in = reduce.fan_in or DEFAULT_FAN_IN
     total = width = max(first_level, 1)
@@ -257,7 +270,12 @@ def close_reduce(
     rows = [_row(item, groups, reduce, results) for item in sorted(finals, key=lambda i: i.group)]
     batch = pa.RecordBatch.from_pylist(rows, schema=schema)
     key = tuple(reduce.by)
-    return write_table(spec.step, iter([batch]), schema, into, key=key, source="reduce")
+    sensitive = made_sensitive(spec, source) | (source.sensitive & set(key))
+    if source.sensitive & set(key):
+        sensitive |= {"missing"}  # it names groups
+    return write_table(
+        spec.step, iter([batch]), schema, into, key=key, source="reduce", sensitive=sensitive
+    )
 
 
 def _row(

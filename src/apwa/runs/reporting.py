@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from apwa.journal import JournalReader
 from apwa.plan import TemplateStep
+from apwa.runs.desk import hides
 from apwa.runs.forecast import Forecast
 from apwa.vocabulary import NUSD_PER_USD, PILOT, RUN, Usage
 from apwa.vocabulary.events import Numbered, Trouble
@@ -69,6 +70,7 @@ def failures_shown(reader: JournalReader, scope: str, step: str, *, answers: boo
         f"row {result.ordinal + 1}: {_clip(result.message)}"
         + (f"\n  the last answer: {_clip(result.raw)}" if result.raw and answers else "")
         for result in reader.failures(scope, step, _MORE_EXAMPLES)
+        if not hides(reader, scope, step)
     ]
     return "\n".join([*lines, *(fenced(shown) if shown else [])])
 
@@ -81,6 +83,8 @@ def _set_aside(reader: JournalReader, scope: str, step: str) -> str:
 def _kinds(reader: JournalReader, scope: str, step: str, *, examples: int = _EXAMPLES) -> list[str]:
     """A line for each kind of failure, most frequent first, and some examples below it."""
     counts = reader.failure_counts(scope, step)
+    if hides(reader, scope, step):
+        examples = 0  # the words of a failure quote what stands in the row
     found = reader.failures(scope, step, examples * len(counts)) if counts and examples else []
     lines: list[str] = []
     for kind, count in sorted(counts.items(), key=lambda pair: -pair[1]):

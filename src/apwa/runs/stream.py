@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from apwa.journal import Journal
-from apwa.vocabulary.events import Event, Numbered
+from apwa.vocabulary.events import Event, Numbered, Trouble
 
 Listener = Callable[[Numbered], None]
 
@@ -31,12 +31,12 @@ class Stream:
         self._waiting.put_nowait(event)
 
     async def close(self) -> None:
-        """Write what is waiting. Raises what the journal raised."""
+        """Write what is waiting. Raises what the journal raised, once."""
         if self._task is None:
             return
+        task, self._task = self._task, None
         self._waiting.put_nowait(None)
-        await self._task
-        self._task = None
+        await task
         if self._trouble is not None:
             raise self._trouble
 
@@ -49,5 +49,11 @@ class Stream:
             except Exception as trouble:
                 self._trouble = trouble
                 continue
-            for listener in self._listeners:
-                listener(numbered)
+            for listener in list(self._listeners):
+                try:
+                    listener(numbered)
+                except Exception as error:
+                    # a display that breaks must not stop the run, nor the other listeners
+                    self._listeners.remove(listener)
+                    words = f"a listener failed and hears no more: {type(error).__name__}: {error}"
+                    self.emit(Trouble("listener", words))

@@ -197,8 +197,10 @@ def some_done(closed: Closed, most: int = 4) -> pa.Table:
         some = pa.Table.from_batches([batch])
         if STATUS in some.schema.names:
             some = some.filter(pa.compute.equal(some[STATUS], "done"))  # pyright: ignore[reportAttributeAccessIssue]
-            some = some.drop_columns([STATUS, ERROR])
+            some = some.drop_columns([n for n in (STATUS, ERROR) if n in shown])
         count = min(most, some.num_rows)
+        if not count:
+            continue
         spread = [n * some.num_rows // count for n in range(count)]
         return some.take(pa.array(spread, pa.int64()))
     return pa.table({})

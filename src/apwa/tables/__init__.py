@@ -6,6 +6,7 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 
 from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
 from apwa.tables.read import read_table
+from apwa.tables.sources import find_source
 from apwa.tables.sql_process import CheckProcess, SqlProcess
 from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import CONTENT, Table, key_text, plain_rows, write_table
@@ -21,6 +22,7 @@ __all__ = [
     "card",
     "clipped",
     "count_tokens",
+    "find_source",
     "key_text",
     "pilot_ordinals",
     "plain_rows",
