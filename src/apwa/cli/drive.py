@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from apwa.cli.display import Display, make_display
 from apwa.cli.flags import Looks
@@ -125,11 +126,14 @@ class _Screen:
         else:
             say(f"Forecast of the full run: {forecast_words(forecast)}")
         say(f"The plan: {course.desk.directory.plan_path}")
-        answer = await asyncio.to_thread(input, "Run it in full? [y/N] ")
-        self._display.unpause()
-        held, self._held = self._held, None
-        for numbered in held:
-            self._display.show(numbered)
+        print("Run it in full? [y/N] ", end="", file=sys.stderr, flush=True)
+        try:
+            answer = await _line_of(sys.stdin)
+        finally:
+            self._display.unpause()
+            held, self._held = self._held, None
+            for numbered in held:
+                self._display.show(numbered)
         return answer.strip().lower() in ("y", "yes")
 
     @contextlib.asynccontextmanager
@@ -147,6 +151,18 @@ class _Screen:
         while True:
             self._display.tick(loop.time())
             await asyncio.sleep(_TICK_S)
+
+
+async def _line_of(terminal: TextIO) -> str:
+    """The next line typed; not in a thread, which Ctrl-C would leave waiting for Enter."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(terminal.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(terminal.fileno())
+    return terminal.readline()
 
 
 @contextlib.asynccontextmanager

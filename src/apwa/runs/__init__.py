@@ -9,8 +9,9 @@ from apwa.runs.api import arun, run
 from apwa.runs.control_files import send_command
 from apwa.runs.course import Ask, Course
 from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, list_runs
-from apwa.runs.driver import Driver, Ended, Ending, begin, take_up
+from apwa.runs.driver import Driver
 from apwa.runs.dry import DryStep, dry_run
+from apwa.runs.ending import Ended, Ending
 from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
 from apwa.runs.export import check_target
 from apwa.runs.forecast import Forecast
@@ -18,6 +19,7 @@ from apwa.runs.handle import Answer, Run
 from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
 from apwa.runs.reporting import duration, forecast_words, money, usage_words
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
 
 __all__ = [

@@ -7,14 +7,28 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
+
+import msgspec
 
 from apwa.runs.directory import home_of
-from apwa.runs.driver import begin
 from apwa.runs.handle import Run
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.settings import RunRequest, RunSettings, Settings, TableSource
+from apwa.runs.starting import begin
 from apwa.runs.stream import Listener
 from apwa.vocabulary import Misuse
+
+
+class Arguments(Settings, total=False):
+    """All that ``apwa.run`` takes by name; see ``arun``."""
+
+    plan: str | os.PathLike[str]
+    tables: Mapping[str, str | os.PathLike[str]]
+    keys: Mapping[str, Sequence[str]]
+    sensitive: Mapping[str, Sequence[str]]
+    model: str
+    home: str | os.PathLike[str]
+    listeners: Sequence[Listener]
 
 
 async def arun(
@@ -27,9 +41,12 @@ async def arun(
     model: str = "",
     home: str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener] = (),
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Run:
     """Run a job in words, or a plan file, to its end.
+
+    A run that stops before its end is no error: see ``Run.state``. It can be resumed from the
+    command line. If the caller is cancelled, the run is paused and kept.
 
     Args:
         job: What is wanted, in plain words.
@@ -47,42 +64,93 @@ async def arun(
     """
     if bool(job) == bool(plan):
         raise Misuse("give either a job in words or a plan file", "run")
-    unknown = set(settings) - set(RunSettings.__struct_fields__)
-    if unknown:
-        raise Misuse(f"there is no setting {sorted(unknown)[0]!r}", "run")
-    sources = [
-        TableSource(
-            name, str(path), list((keys or {}).get(name, ())), list((sensitive or {}).get(name, ()))
-        )
-        for name, path in (tables or {}).items()
-    ]
-    text = await asyncio.to_thread(Path(plan).read_text) if plan else ""
-    chosen = RunSettings(model=model or os.environ.get("APWA_MODEL", ""), **settings)
-    base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
-    driver = await begin(
-        RunRequest(job, text, sources, plan_source=str(plan)), chosen, base, listeners=listeners
+    request = RunRequest(
+        job,
+        await asyncio.to_thread(_text_of, Path(plan)) if plan else "",
+        _sources(tables or {}, keys or {}, sensitive or {}),
+        plan_source=os.fspath(plan),
     )
+    chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), settings)
+    base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
+    driver = await begin(request, chosen, base, listeners=listeners)
     ended = await driver.drive(resumed=False)
     return Run(ended.directory, ended.ending, ended.usage)
 
 
-def run(job: str = "", **arguments: Any) -> Run:
+def run(job: str = "", **arguments: Unpack[Arguments]) -> Run:
     """``arun`` for code without a loop; inside one (a notebook) it works in a thread of its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(arun(job, **arguments))
     outcome: list[Run | BaseException] = []
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Run]]] = []
+
+    async def main() -> Run:
+        task = asyncio.create_task(arun(job, **arguments))
+        stop.append((asyncio.get_running_loop(), task))
+        return await task
 
     def work() -> None:
         try:
-            outcome.append(asyncio.run(arun(job, **arguments)))
+            outcome.append(asyncio.run(main()))
         except BaseException as error:
             outcome.append(error)
 
     thread = threading.Thread(target=work, name="apwa run")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:  # the notebook's stop button: the run is paused and kept
+        for loop, task in stop:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
+
+
+def _text_of(plan: Path) -> str:
+    try:
+        return plan.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise Misuse("the plan is not UTF-8 text", str(plan)) from error
+    except OSError as error:
+        raise Misuse(f"the plan cannot be read: {error.strerror}", str(plan)) from error
+
+
+def _sources(
+    tables: Mapping[str, str | os.PathLike[str]],
+    keys: Mapping[str, Sequence[str]],
+    sensitive: Mapping[str, Sequence[str]],
+) -> list[TableSource]:
+    for argument, named in (("keys", keys), ("sensitive", sensitive)):
+        for name, columns in named.items():
+            if name not in tables:
+                raise Misuse(f"there is no table {name!r}", argument)
+            if isinstance(columns, str):
+                raise Misuse(f"give a list of columns, not {columns!r}", argument)
+    return [
+        # absolute: the run may be resumed from elsewhere
+        TableSource(
+            name,
+            str(Path(path).absolute()),
+            list(keys.get(name, ())),
+            list(sensitive.get(name, ())),
+        )
+        for name, path in tables.items()
+    ]
+
+
+def _chosen(model: str, settings: Settings) -> RunSettings:
+    unknown = set(settings) - set(RunSettings.__struct_fields__)
+    if unknown:
+        raise Misuse(f"there is no setting {min(unknown)!r}", "run")
+    values: dict[str, object] = {"model": model, **settings}
+    if "output" in settings:
+        values["output"] = str(Path(settings["output"]).absolute())
+    try:
+        return msgspec.convert(values, RunSettings)
+    except msgspec.ValidationError as error:
+        raise Misuse(f"a setting is wrong: {error}", "run") from error

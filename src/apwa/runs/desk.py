@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import shutil
@@ -97,6 +98,11 @@ class Desk:
         shutil.rmtree(self.directory.scratch, ignore_errors=True)
         if failures:
             raise failures[0]
+
+    async def close_anyway(self) -> None:
+        """Close, where the trouble is said already, or is that the journal cannot be written."""
+        with contextlib.suppress(Exception):
+            await self.close()
 
     # ---- what executions ask for
 

@@ -1,10 +1,9 @@
-"""Starts, resumes and ends runs: from a request and settings to an answer on disk."""
+"""Drives a run from where it stands to its end. ``starting`` makes drivers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,19 +11,15 @@ import msgspec
 from apwa.journal import Journal
 from apwa.manager import Manager, ManagerTurnView
 from apwa.plan import load_plan
-from apwa.runs.again import Again, want_again
-from apwa.runs.closing import StatusCounts, status_counts
+from apwa.runs.closing import status_counts
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask, Course
 from apwa.runs.delivery import deliver
-from apwa.runs.desk import Desk, open_desk
-from apwa.runs.directory import RunDirectory, create_run
-from apwa.runs.export import check_target, named
-from apwa.runs.inputs import look_for_changes, read_inputs
+from apwa.runs.desk import Desk
+from apwa.runs.ending import Ended, Ending, done_ending, ending_of
 from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
-from apwa.runs.stream import Listener
+from apwa.runs.settings import RunRequest
 from apwa.runs.workbench import RunWorkbench
 from apwa.vocabulary import (
     Approve,
@@ -32,10 +27,7 @@ from apwa.vocabulary import (
     Cancel,
     ChangeLimits,
     Command,
-    JobRefused,
-    Misuse,
     Pause,
-    Paused,
     Usage,
 )
 from apwa.vocabulary.events import (
@@ -50,35 +42,6 @@ _CONTROL_EVERY_S = 0.5
 
 
 AtPlan = Callable[[Course], Awaitable[None]]
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How a run ended, kept with it.
-
-    ``state``: done, planned, paused, cancelled, failed, refused; stopped, while it goes on or
-    after a kill. Counts are the answer step's;
-    ``quarantined_before`` counts rows that earlier steps quarantined.
-    """
-
-    state: str
-    reason: str = ""
-    remedy: str = ""
-    answer: str = ""
-    words: str = ""
-    rows: int = 0
-    done: int = 0
-    quarantined: int = 0
-    skipped: int = 0
-    quarantined_before: int = 0
-    outputs: list[str] = []
-    exit_code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    directory: RunDirectory
-    ending: Ending
-    usage: Usage
 
 
 class Driver:
@@ -119,7 +82,7 @@ class Driver:
             await self._end(Ending("paused", "the program that ran it was stopped", exit_code=130))
             raise
         finally:
-            await _closed_whatever(desk)
+            await desk.close_anyway()
 
     def _say_start(self, resumed: bool) -> None:
         desk = self.desk
@@ -145,7 +108,7 @@ class Driver:
                 raise
             ending = Ending("paused", self._interrupted, exit_code=self._exit_code)
         except (ApwaError, OSError) as error:
-            ending = _ending_of(error)
+            ending = ending_of(error)
             if self._interrupted and ending.state == "paused":
                 ending = msgspec.structs.replace(ending, exit_code=self._exit_code)
         finally:
@@ -211,7 +174,7 @@ class Driver:
             )
         counts = await asyncio.to_thread(status_counts, closed.table)
         before = sum(c.end.quarantined for name, c in finished.items() if name != answer)
-        return _done(answer, counts, words, before, [str(path) for path in outputs])
+        return done_ending(answer, counts, words, before, [str(path) for path in outputs])
 
     async def _end(self, ending: Ending) -> Ended:
         desk = self.desk
@@ -229,8 +192,8 @@ class Driver:
             await asyncio.to_thread(write_report, self.course, ending)
         except (ApwaError, OSError) as error:
             if ending.state == "done":
-                ending = _ending_of(error)  # the answer is there, and nothing says so
-        await _closed_whatever(desk)
+                ending = ending_of(error)  # the answer is there, and nothing says so
+        await desk.close_anyway()
         return Ended(desk.directory, ending, usage)
 
     # ---- what comes from outside
@@ -267,14 +230,6 @@ class Driver:
                 pass  # a driver that waits for approval has ended; resume takes --yes
 
 
-async def _closed_whatever(desk: Desk) -> None:
-    """Close the desk once more, where the first time failed or never came."""
-    try:
-        await desk.close()
-    except (ApwaError, OSError):
-        return  # said already: the journal is where it could not be kept
-
-
 class JournaledTurns:
     """The manager's turns in the journal: a ``manager.TurnLog``."""
 
@@ -287,140 +242,3 @@ class JournaledTurns:
 
     def load(self) -> Sequence[ManagerTurnView]:
         return self._journal.reader.turns()
-
-
-def _done(answer: str, counts: StatusCounts, words: str, before: int, outputs: list[str]) -> Ending:
-    return Ending(
-        "done",
-        answer=answer,
-        words=words,
-        rows=counts.rows,
-        done=counts.done,
-        quarantined=counts.quarantined,
-        skipped=counts.skipped,
-        quarantined_before=before,
-        outputs=outputs,
-        exit_code=3 if counts.quarantined + before else 0,
-    )
-
-
-def _ending_of(error: ApwaError | OSError) -> Ending:
-    if isinstance(error, OSError):
-        error = named(error)
-    if isinstance(error, Paused):
-        state = "paused"
-    elif isinstance(error, JobRefused):
-        state = "refused"
-    else:
-        state = "failed"
-    place = f"{error.where}: " if error.where else ""
-    return Ending(state, place + error.what, error.todo, exit_code=error.exit_code)
-
-
-# ---- making drivers
-
-
-async def begin(
-    request: RunRequest,
-    settings: RunSettings,
-    home: Path,
-    *,
-    ask: Ask | None = None,
-    listeners: Sequence[Listener] = (),
-) -> Driver:
-    """Make a new run: its directory, its snapshots, its journal.
-
-    Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind.
-    """
-    if settings.output:
-        check_target(Path(settings.output), settings.force)
-    request = _with_declared(request)
-    directory = create_run(home)
-    desk: Desk | None = None
-    try:
-        desk = await open_desk(directory, settings, list(listeners))
-        await desk.keep("request", request)
-        driver = Driver(desk, request, ask)
-        desk.grant_cards()  # an unknown capability is found here, an unknown model next
-        await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
-        await read_inputs(desk, request.tables)
-        driver.course.selection()  # unknown row keys are found here
-        if request.plan:
-            plan, places = load_plan(request.plan, request.plan_source or "plan")
-            await driver.course.check(plan, places, offline=True)
-    except BaseException:
-        try:
-            if desk is not None:
-                await _closed_whatever(desk)
-        finally:
-            directory.remove()
-        raise
-    return driver
-
-
-async def take_up(
-    directory: RunDirectory,
-    changes: Mapping[str, object],
-    *,
-    again: Again | None = None,
-    ask: Ask | None = None,
-    listeners: Sequence[Listener] = (),
-) -> Driver:
-    """Open a run again, with settings changed as named.
-
-    Args:
-        directory: The run's.
-        changes: Settings that differ from now on; None leaves one as it is.
-        again: Rows to work anew.
-
-    Raises Locked if another driver holds the run, Misuse for rows that are not there.
-    """
-    desk = await open_desk(directory, None, list(listeners), changes)
-    try:
-        request = desk.kept("request", RunRequest)
-        if request is None:
-            raise Misuse(
-                "the run was stopped before it had begun",
-                directory.name,
-                f"Start it anew; remove this one with: apwa purge {directory.name}",
-            )
-        for path, _ in take_commands(directory):
-            path.unlink(missing_ok=True)  # meant for a driver that has ended
-        if not desk.tables and request.tables:
-            await read_inputs(desk, request.tables)  # killed while reading
-        else:
-            await look_for_changes(desk, request.tables)
-        ending = desk.kept("ending", Ending)
-        if ending is not None and ending.state == "planned":
-            # the plan was what was asked for; going on means to run it
-            request = msgspec.structs.replace(
-                request, plan=desk.reader.plans()[-1].text, upto="run"
-            )
-            await desk.keep("request", request)
-        driver = Driver(desk, request, ask)
-        driver.course.selection()  # unknown row keys are found here
-        if again is not None:
-            await want_again(desk, again)
-    except BaseException:
-        await _closed_whatever(desk)
-        raise
-    return driver
-
-
-def _with_declared(request: RunRequest) -> RunRequest:
-    """Keys and sensitive columns as the plan declares them, where the user names none."""
-    if not request.plan:
-        return request
-    plan, _ = load_plan(request.plan, request.plan_source or "plan")
-    tables: list[TableSource] = []
-    for source in request.tables:
-        declared = plan.tables.get(source.name)
-        if declared is not None:
-            source = TableSource(
-                source.name,
-                source.source,
-                source.key or list(declared.key),
-                sorted({*source.sensitive, *declared.sensitive}),
-            )
-        tables.append(source)
-    return msgspec.structs.replace(request, tables=tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from apwa.runs.closing import STATUS
 from apwa.runs.directory import RunDirectory
-from apwa.runs.driver import Ending
+from apwa.runs.ending import Ending
 from apwa.runs.reading import RunReader
 from apwa.tables import Table, plain_rows
 from apwa.vocabulary import NUSD_PER_USD, RunFailed, Usage
@@ -45,10 +46,13 @@ class Answer:
         return polars.from_arrow(self.to_arrow())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(n)}</th>" for n in self.table.schema.names)
+        """The first rows; of sensitive columns the name only."""
+        names = self.table.schema.names
+        head = "".join(f"<th>{html.escape(n)}</th>" for n in names)
         rows: list[str] = []
-        for row, _ in zip(self, range(5), strict=False):
-            cells = "".join(f"<td>{html.escape(str(v)[:200])}</td>" for v in row.values())
+        for row in itertools.islice(self, 5):
+            shown = ("(sensitive)" if n in self.table.sensitive else row[n] for n in names)
+            cells = "".join(f"<td>{html.escape(str(v)[:200])}</td>" for v in shown)
             rows.append(f"<tr>{cells}</tr>")
         return (
             f"<p>{html.escape(self.table.name)}: {self.table.rows:,} rows</p>"

@@ -16,7 +16,7 @@ from apwa.runs.closing import status_counts, template_batches, template_schema
 from apwa.runs.delivery import quarantined_batches, write_table_to
 from apwa.runs.desk import KeptSpec, hides, kept_spec, read_tables
 from apwa.runs.directory import RunDirectory
-from apwa.runs.driver import Ending
+from apwa.runs.ending import Ending
 from apwa.runs.export import check_target, write_answer
 from apwa.runs.settings import RunRequest, RunSettings
 from apwa.runs.state import load_state

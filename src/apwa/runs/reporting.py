@@ -14,7 +14,7 @@ from apwa.vocabulary.events import Numbered, Trouble
 
 if TYPE_CHECKING:
     from apwa.runs.course import Course
-    from apwa.runs.driver import Ending
+    from apwa.runs.ending import Ending
 
 _EXAMPLES = 3  # of a failure kind, in a report
 _MORE_EXAMPLES = 8  # where the manager asks for them

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from typing import TypedDict
 
 import msgspec
 
@@ -27,6 +29,11 @@ class RunSettings(msgspec.Struct, frozen=True):
         prices: User's prices by model: ``{"openai:x": {"input": 0.25, "output": 2.0}}``, US
             dollars per million tokens.
         practice: Faults of the practice model, as its ``--faults`` takes them.
+        context: The model's context size in tokens, where it cannot be found out.
+        output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
+        force: Overwrite existing files.
+        with_stats: Add _attempts, _model, _tokens and _cost to the answer.
+        seed: Of all that is left to chance.
     """
 
     model: str = ""
@@ -63,6 +70,30 @@ class RunSettings(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, **{name: value for name, value in changes.items() if value is not None}
         )
+
+
+class Settings(TypedDict, total=False):
+    """Fields of ``RunSettings`` but the model, as keyword arguments; see there."""
+
+    manager_model: str
+    grants: list[str]
+    max_cost: float | None
+    max_tokens: int | None
+    max_calls: int | None
+    max_failures: float
+    concurrency: int | None
+    limit: int | None
+    rows: list[str]
+    pilot: bool
+    yes: bool
+    timeout_s: float | None
+    prices: dict[str, dict[str, float]]
+    practice: str
+    context: int | None
+    output: str | os.PathLike[str]
+    force: bool
+    with_stats: bool
+    seed: int
 
 
 class TableSource(msgspec.Struct, frozen=True):

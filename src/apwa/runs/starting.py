@@ -1,0 +1,128 @@
+"""Makes drivers: of a new run, from a request and settings; of one that is there, to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from apwa.plan import load_plan
+from apwa.runs.again import Again, want_again
+from apwa.runs.control_files import take_commands
+from apwa.runs.course import Ask
+from apwa.runs.desk import Desk, open_desk
+from apwa.runs.directory import RunDirectory, create_run
+from apwa.runs.driver import Driver
+from apwa.runs.ending import Ending
+from apwa.runs.export import check_target
+from apwa.runs.inputs import look_for_changes, read_inputs
+from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.stream import Listener
+from apwa.vocabulary import Misuse
+
+
+async def begin(
+    request: RunRequest,
+    settings: RunSettings,
+    home: Path,
+    *,
+    ask: Ask | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Driver:
+    """Make a new run: its directory, its snapshots, its journal.
+
+    Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind.
+    """
+    if settings.output:
+        check_target(Path(settings.output), settings.force)
+    request = _with_declared(request)
+    directory = create_run(home)
+    desk: Desk | None = None
+    try:
+        desk = await open_desk(directory, settings, list(listeners))
+        await desk.keep("request", request)
+        driver = Driver(desk, request, ask)
+        desk.grant_cards()  # an unknown capability is found here, an unknown model next
+        await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
+        await read_inputs(desk, request.tables)
+        driver.course.selection()  # unknown row keys are found here
+        if request.plan:
+            plan, places = load_plan(request.plan, request.plan_source or "plan")
+            await driver.course.check(plan, places, offline=True)
+    except BaseException:
+        try:
+            if desk is not None:
+                await desk.close_anyway()
+        finally:
+            directory.remove()
+        raise
+    return driver
+
+
+async def take_up(
+    directory: RunDirectory,
+    changes: Mapping[str, object],
+    *,
+    again: Again | None = None,
+    ask: Ask | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Driver:
+    """Open a run again, with settings changed as named.
+
+    Args:
+        directory: The run's.
+        changes: Settings that differ from now on; None leaves one as it is.
+        again: Rows to work anew.
+
+    Raises Locked if another driver holds the run, Misuse for rows that are not there.
+    """
+    desk = await open_desk(directory, None, list(listeners), changes)
+    try:
+        request = desk.kept("request", RunRequest)
+        if request is None:
+            raise Misuse(
+                "the run was stopped before it had begun",
+                directory.name,
+                f"Start it anew; remove this one with: apwa purge {directory.name}",
+            )
+        for path, _ in take_commands(directory):
+            path.unlink(missing_ok=True)  # meant for a driver that has ended
+        if not desk.tables and request.tables:
+            await read_inputs(desk, request.tables)  # killed while reading
+        else:
+            await look_for_changes(desk, request.tables)
+        ending = desk.kept("ending", Ending)
+        if ending is not None and ending.state == "planned":
+            # the plan was what was asked for; going on means to run it
+            request = msgspec.structs.replace(
+                request, plan=desk.reader.plans()[-1].text, upto="run"
+            )
+            await desk.keep("request", request)
+        driver = Driver(desk, request, ask)
+        driver.course.selection()  # unknown row keys are found here
+        if again is not None:
+            await want_again(desk, again)
+    except BaseException:
+        await desk.close_anyway()
+        raise
+    return driver
+
+
+def _with_declared(request: RunRequest) -> RunRequest:
+    """Keys and sensitive columns as the plan declares them, where the user names none."""
+    if not request.plan:
+        return request
+    plan, _ = load_plan(request.plan, request.plan_source or "plan")
+    tables: list[TableSource] = []
+    for source in request.tables:
+        declared = plan.tables.get(source.name)
+        if declared is not None:
+            source = TableSource(
+                source.name,
+                source.source,
+                source.key or list(declared.key),
+                sorted({*source.sensitive, *declared.sensitive}),
+            )
+        tables.append(source)
+    return msgspec.structs.replace(request, tables=tables)
