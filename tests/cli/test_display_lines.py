@@ -12,10 +12,10 @@ from rich.console import Console
 
 from apwa.cli.display import make_display, picture_of
 from apwa.cli.display.live import LiveDisplay, drawing
-from apwa.cli.display.numbers import duration, money, rate, share
 from apwa.cli.display.plain import PlainDisplay
 from apwa.vocabulary import RUN
 from apwa.vocabulary.events import ApprovalNeeded, Numbered, RunStarted, StepOpened
+from apwa.vocabulary.numbers import duration, money, rate, share
 
 from .story import ESCAPES, progress, story
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from apwa.journal import StoredResult
 from apwa.plan import Reduce
-from apwa.runs.reducing import Item, Node, finished, next_items, pack
+from apwa.runs.reducing import Item, Node, expected_nodes, finished, next_items, pack
 from apwa.vocabulary import RUN, ErrorKind
 
 
@@ -61,3 +61,22 @@ def test_a_quarantined_node_is_named_in_its_parents_missing() -> None:
     left = next_items(slots, results, ["a"])
     (node,) = pack(left, 2, Reduce(fan_in=2), 2)
     assert node.missing == ("a/1/2",)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=300), st.integers(2, 9))
+def test_progress_knows_from_the_first_level_how_many_nodes_there_will_be(
+    groups: list[int], fan_in: int
+) -> None:
+    reduce = Reduce(by=["g"], fan_in=fan_in)
+    items = [Item(group, n, 7, 1) for n, group in enumerate(groups)]
+    level, nodes, expected = 1, 0, 0
+    while not finished(items) or level == 1:
+        slots = pack(items, level, reduce, nodes)
+        if level == 1:
+            expected = expected_nodes(slots, reduce)
+        new = [slot for slot in slots if isinstance(slot, Node)]
+        nodes += len(new)
+        results = {node.ordinal: _result(node.ordinal) for node in new}
+        items = next_items(slots, results, [str(group) for group in range(5)])
+        level += 1
+    assert nodes == expected

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from apwa.cli.settings import current
 from apwa.cli.words import safe, say
 from apwa.vocabulary import ApwaError, Cancel, Misuse, Pause
+from apwa.vocabulary.numbers import money
 
 if TYPE_CHECKING:
     from apwa.journal import StoredResult
@@ -166,8 +167,6 @@ def _find(run: str) -> RunDirectory:
 
 
 def _line(reader: RunReader) -> str:
-    from apwa.runs import money
-
     ending, request = reader.ending, reader.request
     job = " ".join((request.job if request else "").split()) or "a plan"
     counts = f"{ending.done:,}/{ending.rows:,} done" if ending and ending.rows else ""
@@ -243,7 +242,7 @@ def _row(reader: RunReader, step: str, key: str) -> int:
 
 
 def _result(result: StoredResult, *, hidden: bool) -> None:
-    from apwa.runs import HIDDEN, money
+    from apwa.runs import HIDDEN
 
     state = "done" if result.kind is None else f"quarantined ({result.kind.value})"
     print(

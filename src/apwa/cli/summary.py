@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from apwa.cli.words import safe, say
-from apwa.runs import DryStep, Ended, RunReader, money, usage_words
+from apwa.runs import DryStep, Ended, RunReader, usage_words
 from apwa.tables import CONTENT, Table, plain_rows
 from apwa.vocabulary import RUN
+from apwa.vocabulary.numbers import money
 
 _CLIP = 160
 

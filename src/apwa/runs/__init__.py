@@ -17,7 +17,7 @@ from apwa.runs.export import check_target
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
 from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
-from apwa.runs.reporting import duration, forecast_words, money, usage_words
+from apwa.runs.reporting import forecast_words, usage_words
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
@@ -49,12 +49,10 @@ __all__ = [
     "check_target",
     "create_run",
     "dry_run",
-    "duration",
     "find_run",
     "forecast_words",
     "home_of",
     "list_runs",
-    "money",
     "run",
     "send_command",
     "take_up",

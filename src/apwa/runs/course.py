@@ -22,9 +22,10 @@ from apwa.plan import (
     load_plan,
 )
 from apwa.runs.desk import Desk, input_shape
-from apwa.runs.execution import Closed, Execution, Stopped
+from apwa.runs.execution import execute
 from apwa.runs.forecast import Forecast, StepSample, forecast
 from apwa.runs.settings import RunRequest
+from apwa.runs.walk import Closed, Stopped, Walk
 from apwa.vocabulary import PILOT, RUN, Attempt, Paused, Usage
 from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged
 
@@ -45,7 +46,7 @@ class Course:
     Attributes:
         steps: The manager's draft of the plan, as it sent it, problems and all.
         checked: The plan version in force, without problems; None before the first.
-        finished: Tables of the steps closed so far, of the last execution.
+        finished: Tables of the steps closed so far, of the last walk.
     """
 
     def __init__(self, desk: Desk, request: RunRequest, ask: Ask | None) -> None:
@@ -116,15 +117,15 @@ class Course:
     async def pilot(self) -> Forecast:
         """Flow a sample through the plan. Raises RunFailed, Paused."""
         assert self.checked is not None
-        execution = Execution(self.desk, self.checked, PILOT, self.selection(), sample=PILOT_ROWS)
+        walk = Walk(self.desk, self.checked, PILOT, self.selection(), sample=PILOT_ROWS)
         try:
-            self.piloted = await execution.run()
+            self.piloted = await execute(walk)
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
-        self.forecast = await asyncio.to_thread(self._forecast, execution)
+        self.forecast = await asyncio.to_thread(self._forecast, walk)
         await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
-        rows = sum(len(s.usages) for s in self._samples(execution))
+        rows = sum(len(s.usages) for s in self._samples(walk))
         f = self.forecast
         self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
         return f
@@ -133,10 +134,10 @@ class Course:
         """A forecast holds for a version of the plan and for the run's model."""
         return f"forecast:{self.plan_version}:{self.desk.settings.model}"
 
-    def _forecast(self, execution: Execution) -> Forecast:
-        return forecast(self._samples(execution), self.desk.settings.concurrency)
+    def _forecast(self, walk: Walk) -> Forecast:
+        return forecast(self._samples(walk), self.desk.settings.concurrency)
 
-    def _samples(self, execution: Execution) -> list[StepSample]:
+    def _samples(self, walk: Walk) -> list[StepSample]:
         """What the pilot saw of each template, and how many subtasks the full run has of it.
 
         A sampled table stands for the whole by its share of the rows. Joins and groups do not
@@ -144,18 +145,18 @@ class Course:
         """
         samples: list[StepSample] = []
         growth: dict[str, float] = {}
-        for name in execution.checked.order:
-            step = execution.checked.plan.steps[name]
-            needs = execution.checked.needs[name]
+        for name in walk.checked.order:
+            step = walk.checked.plan.steps[name]
+            needs = walk.checked.needs[name]
             if not isinstance(step, TemplateStep):
                 growth[name] = max((growth.get(need, 1.0) for need in needs), default=1.0)
                 continue
-            allowed, worked = execution.allowed(step.over), execution.sampled(step.over)
+            allowed, worked = walk.allowed(step.over), walk.sampled(step.over)
             factor = growth.get(step.over, 1.0) * len(allowed) / max(1, len(worked))
             one_row = step.reduce is not None and not step.reduce.by
             growth[name] = 1.0 if one_row else factor
             if step.reduce is not None:
-                worked = BitMap(range(execution.closed[name].subtasks))
+                worked = BitMap(range(walk.closed[name].subtasks))
             results = [
                 result
                 for result in self.desk.reader.results(PILOT, name)
@@ -173,10 +174,10 @@ class Course:
         """Run the plan in force in full, once it is approved. Raises Paused, RunFailed."""
         await self.approve()
         assert self.checked is not None
-        execution = Execution(self.desk, self.checked, RUN, self.selection())
-        self.finished = execution.closed
+        walk = Walk(self.desk, self.checked, RUN, self.selection())
+        self.finished = walk.closed
         try:
-            await execution.run()
+            await execute(walk)
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
 

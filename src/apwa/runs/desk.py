@@ -73,10 +73,6 @@ class Desk:
     def emit(self) -> Callable[[Event], None]:
         return self.stream.emit
 
-    async def start(self) -> None:
-        self.stream.start()
-        await self.executor.start()
-
     async def close(self) -> None:
         """Close all, the journal last, whatever fails on the way. Safe to call twice.
 
@@ -228,7 +224,7 @@ async def open_desk(
             settings = settings.changed(changes or {})
         desk = Desk(directory, journal, settings, Stream(journal, listeners))
         desk.tables.update(read_tables(journal.reader))
-        await desk.start()
+        desk.stream.start()
         await desk.keep("settings", settings)
         return desk
     except BaseException:

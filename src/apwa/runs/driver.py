@@ -77,6 +77,7 @@ class Driver:
         desk = self.desk
         try:
             self._say_start(resumed)
+            await desk.executor.start()
             return await self._end(await self._work(at_plan))
         except asyncio.CancelledError:
             await self._end(Ending("paused", "the program that ran it was stopped", exit_code=130))

@@ -51,11 +51,16 @@ def write_answer(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pat
     kept = pa.schema([f for f in schema if CONTENT.items() - (f.metadata or {}).items()])
     if not kept.names:
         kept = schema
-    narrow = (batch.select(kept.names) for batch in batches)
+    # what apwa notes on columns for itself stays inside
+    bare = pa.schema([field.remove_metadata() for field in kept])
+    narrow = (
+        pa.RecordBatch.from_arrays(batch.select(bare.names).columns, schema=bare)
+        for batch in batches
+    )
     begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     write = _WRITERS[path.suffix]
     try:
-        write(narrow, kept, begun)
+        write(narrow, bare, begun)
         begun.replace(path)
     except OSError as error:
         raise named(error, path) from error

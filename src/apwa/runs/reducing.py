@@ -8,6 +8,7 @@ the same nodes again, and where a retry changed an answer, the reuse key of its 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,6 +76,19 @@ def pack(items: Sequence[Item], level: int, reduce: Reduce, first_ordinal: int) 
                 slots.append(Node(ordinal, group, level, children, count, missing))
                 ordinal += 1
     return slots
+
+
+def expected_nodes(first_level: Sequence[Slot], reduce: Reduce) -> int:
+    """How many nodes all levels have, for progress: just so many where only the fan-in limits."""
+    most = reduce.fan_in or DEFAULT_FAN_IN
+    widths = Counter(slot.group for slot in first_level if isinstance(slot, Node))
+    total = widths.total()
+    for width in widths.values():
+        while width > 1:
+            packs, rest = divmod(width, most)
+            total += packs + (rest > 1)
+            width = packs + (rest > 0)  # a lone one is carried up without a call
+    return total
 
 
 def _packs(members: list[Item], reduce: Reduce) -> Iterator[list[Item]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -18,22 +17,20 @@ from apwa.plan import Reduce, TemplateStep, answer_schema, canonical_values
 from apwa.runs.closing import ERROR, STATUS, made_sensitive, reason
 from apwa.runs.expand import Fit, fit_of, work_of
 from apwa.runs.reducing import (
-    DEFAULT_FAN_IN,
     Item,
     Node,
     child_values,
+    expected_nodes,
     finished,
     next_items,
     pack,
 )
 from apwa.runs.settling import Known, counts, piloted
 from apwa.runs.state import StepState, save_state
+from apwa.runs.walk import Closed, Stopped, Walk, digest
 from apwa.tables import Table, count_tokens, key_text, plain_rows, write_table
 from apwa.vocabulary import Values, WorkSpec
 from apwa.vocabulary.events import StepOpened
-
-if TYPE_CHECKING:
-    from apwa.runs.execution import Closed, Execution
 
 _CHUNK = 64  # nodes expanded at once: each may hold a fan-in of long items
 
@@ -47,17 +44,15 @@ class Groups:
     plain: list[Values]  # as workers see them
 
 
-async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Closed:
+async def work_reduce(walk: Walk, name: str, step: TemplateStep) -> Closed:
     """Work a reduce step to its end. Raises Stopped."""
-    from apwa.runs.execution import digest
-
-    desk = execution.desk
+    desk = walk.desk
     assert step.reduce is not None
-    source = execution.source(step.over)
-    rows = await asyncio.to_thread(execution.sampled, step.over)
-    spec = await desk.spec(name, step, execution.checked)
-    state = execution.taken_up(name, step, spec)
-    await desk.keep_spec(execution.scope, spec, step.over, source.table)
+    source = walk.source(step.over)
+    rows = await asyncio.to_thread(walk.sampled, step.over)
+    spec = await desk.spec(name, step, walk.checked)
+    state = walk.taken_up(name, step, spec)
+    await desk.keep_spec(walk.scope, spec, step.over, source.table)
     groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
     fit = fit_of(spec, await desk.context_of(step))
     level, nodes, expected = 1, 0, 0
@@ -66,29 +61,29 @@ async def work_reduce(execution: Execution, name: str, step: TemplateStep) -> Cl
         new = [slot for slot in slots if isinstance(slot, Node)]
         nodes += len(new)
         if level == 1:
-            expected = expected_nodes(len(new), len(groups.keys), step.reduce)
-            done = len(desk.reader.done(execution.scope, name) & BitMap(range(expected)))
-            desk.emit(StepOpened(execution.scope, name, "reduce", expected, done))
-        job = LevelJob(execution, spec, source.table, new, level, fit, step.reduce, groups)
+            expected = expected_nodes(slots, step.reduce)
+            done = len(desk.reader.done(walk.scope, name) & BitMap(range(expected)))
+            desk.emit(StepOpened(walk.scope, name, "reduce", expected, done))
+        job = LevelJob(walk, spec, source.table, new, level, fit, step.reduce, groups)
         state = await job.work(state, max(nodes, expected))
         items = next_items(slots, job.results(), groups.keys)
         level += 1
     version = f"{state.template} {spec.prefix_hash.hex()} {source.version} {digest(rows)}"
     table = state.table_if(version)
     if table is None:
-        into = desk.table_folder(execution.scope, name, state.number + 1)
-        finals = job_results(execution, name, items)
+        into = desk.table_folder(walk.scope, name, state.number + 1)
+        finals = job_results(walk, name, items)
         table = await asyncio.to_thread(
             close_reduce, spec, step.reduce, source.table, groups, items, finals, into
         )
-    return await execution.close(name, table, state, version, BitMap(range(nodes)), nodes)
+    return await walk.close(name, table, state, version, BitMap(range(nodes)), nodes)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelJob:
     """One level of a reduce, as work for the executor."""
 
-    execution: Execution
+    walk: Walk
     spec: WorkSpec
     table: Table
     nodes: Sequence[Node]
@@ -99,9 +94,7 @@ class LevelJob:
 
     async def work(self, state: StepState, rows: int) -> StepState:
         """Work what of this level has no counting result. Raises Stopped."""
-        from apwa.runs.execution import Stopped
-
-        desk, scope, name = self.execution.desk, self.execution.scope, self.spec.step
+        desk, scope, name = self.walk.desk, self.walk.scope, self.spec.step
         ordinals = BitMap(node.ordinal for node in self.nodes)
         stale, current = await asyncio.to_thread(self._held_against, state, ordinals)
         state = state.content_with(current).wanting(stale, desk.reader.generations(scope, name))
@@ -129,7 +122,7 @@ class LevelJob:
         return state
 
     def _known(self, todo: BitMap, state: StepState) -> Known:
-        known = piloted(self.execution.desk.reader, self.execution.scope, self.spec.step)
+        known = piloted(self.walk.desk.reader, self.walk.scope, self.spec.step)
         if known:
             for works in self._expand(todo & BitMap(state.again), state):
                 for work in works:
@@ -137,7 +130,7 @@ class LevelJob:
         return known
 
     def results(self) -> dict[int, StoredResult]:
-        return _results(self.execution, self.spec.step, [node.ordinal for node in self.nodes])
+        return _results(self.walk, self.spec.step, [node.ordinal for node in self.nodes])
 
     def _expand(self, todo: BitMap, state: StepState) -> Iterator[list[Work]]:
         nodes = [node for node in self.nodes if node.ordinal in todo]
@@ -153,7 +146,7 @@ class LevelJob:
     def _held_against(self, state: StepState, ordinals: BitMap) -> tuple[BitMap, BitMap]:
         """Nodes with a result, in two: whose request is not the one that was answered (an item
         below has changed), and whose is."""
-        reader, scope, step = self.execution.desk.reader, self.execution.scope, self.spec.step
+        reader, scope, step = self.walk.desk.reader, self.walk.scope, self.spec.step
         some = ordinals & (reader.done(scope, step) | reader.quarantined(scope, step))
         if not some:
             return some, some
@@ -177,7 +170,7 @@ class LevelJob:
                 rows += plain_rows(batch, columns)
             items = dict(zip(ordinals, rows, strict=True))
             return [[[items[child] for child in node.children]] for node in nodes]
-        found = _results(self.execution, self.spec.step, ordinals)
+        found = _results(self.walk, self.spec.step, ordinals)
         values: list[Values] = []
         for node in nodes:
             head = dict(zip(self.reduce.by, self.groups.plain[node.group], strict=True))
@@ -185,19 +178,17 @@ class LevelJob:
         return values
 
 
-def job_results(execution: Execution, name: str, items: Sequence[Item]) -> dict[int, StoredResult]:
-    return _results(execution, name, [item.ordinal for item in items if item.ordinal >= 0])
+def job_results(walk: Walk, name: str, items: Sequence[Item]) -> dict[int, StoredResult]:
+    return _results(walk, name, [item.ordinal for item in items if item.ordinal >= 0])
 
 
-def _results(execution: Execution, step: str, ordinals: Sequence[int]) -> dict[int, StoredResult]:
+def _results(walk: Walk, step: str, ordinals: Sequence[int]) -> dict[int, StoredResult]:
     if not ordinals:
         return {}
     wanted = BitMap(ordinals)
     return {
         result.ordinal: result
-        for result in execution.desk.reader.results(
-            execution.scope, step, wanted.min(), wanted.max() + 1
-        )
+        for result in walk.desk.reader.results(walk.scope, step, wanted.min(), wanted.max() + 1)
         if result.ordinal in wanted
     }
 
@@ -234,16 +225,6 @@ def _heads(batch: pa.RecordBatch, by: list[str]) -> list[tuple[Any, ...]]:
         return [()] * batch.num_rows
     columns = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in by]
     return list(zip(*columns, strict=True))
-
-
-def expected_nodes(first_level: int, groups: int, reduce: Reduce) -> int:
-    """About how many subtasks all levels have, for progress: each level shrinks by the fan-in."""
-    fan_in = reduce.fan_in or DEFAULT_FAN_IN
-    total = width = max(first_level, 1)
-    while width > groups:
-        width = max(groups, math.ceil(width / fan_in))
-        total += width
-    return total
 
 
 def close_reduce(

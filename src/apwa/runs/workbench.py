@@ -6,19 +6,16 @@ import asyncio
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from apwa.manager import ToolAnswer
 from apwa.plan import plan_from
-from apwa.runs.closing import ERROR, STATUS
 from apwa.runs.course import Course
-from apwa.runs.execution import Closed
-from apwa.runs.reporting import failures_shown, fenced, pilot_text, rows_of, run_text
-from apwa.tables import SqlProblem, Table, card, pilot_ordinals, plain_rows
+from apwa.runs.reporting import failures_shown, pilot_text, run_text
+from apwa.runs.untrusted import some_done, untrusted
+from apwa.tables import SqlProblem, Table, card, pilot_ordinals
 from apwa.vocabulary import PILOT, RUN, PlanError, Problem, RunFailed
 
 _CARD_CHARS = 3000
-_CELL_CHARS = 400
 _SAMPLE_ROWS = 5
 _QUERY_ROWS = 20
 
@@ -162,45 +159,3 @@ class RunWorkbench:
     def _no_table(self, name: str) -> ToolAnswer:
         known = ", ".join(sorted(self._tables())) or "none"
         return ToolAnswer(f"There is no table {name!r}. Tables: {known}.", failed=True)
-
-
-def untrusted(table: pa.Table) -> str:
-    """Rows as JSON lines, clipped, inside marks that say what they are."""
-    lines: list[str] = []
-    for batch in table.combine_chunks().to_batches():
-        for values in plain_rows(batch, table.schema.names):
-            row = {
-                name[:60]: _clip(value)
-                for name, value in zip(table.schema.names, values, strict=True)
-            }
-            lines.append(msgspec.json.encode(row).decode())
-    return f"{rows_of(table.num_rows)}. " + "\n".join(fenced(lines))
-
-
-def _clip(value: Any) -> Any:
-    if isinstance(value, str):
-        text = value
-    elif value is None or isinstance(value, (int, float, bool)):
-        return value
-    else:
-        text = msgspec.json.encode(value).decode()
-        if len(text) <= _CELL_CHARS:
-            return value
-    return text if len(text) <= _CELL_CHARS else text[:_CELL_CHARS] + f"… ({len(text):,} chars)"
-
-
-def some_done(closed: Closed, most: int = 4) -> pa.Table:
-    """A few done rows of a step from all over it, without what is sensitive."""
-    table = closed.table
-    shown = [name for name in table.schema.names if name not in table.sensitive]
-    for _, batch in table.batches(shown):
-        some = pa.Table.from_batches([batch])
-        if STATUS in some.schema.names:
-            some = some.filter(pa.compute.equal(some[STATUS], "done"))  # pyright: ignore[reportAttributeAccessIssue]
-            some = some.drop_columns([n for n in (STATUS, ERROR) if n in shown])
-        count = min(most, some.num_rows)
-        if not count:
-            continue
-        spread = [n * some.num_rows // count for n in range(count)]
-        return some.take(pa.array(spread, pa.int64()))
-    return pa.table({})

@@ -12,7 +12,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from apwa.cli.display.numbers import duration, share
 from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.display.sentences import (
     details,
@@ -24,6 +23,7 @@ from apwa.cli.display.sentences import (
 )
 from apwa.cli.display.watch import Watch
 from apwa.vocabulary.events import Numbered, RunStarted
+from apwa.vocabulary.numbers import duration, share
 
 _CLOSED_SHOWN = 5
 _NAME_CELLS = 22

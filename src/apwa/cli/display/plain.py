@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from apwa.cli.display.numbers import duration
 from apwa.cli.display.sentences import event_words, standing
 from apwa.cli.display.watch import Watch
 from apwa.vocabulary.events import Numbered
+from apwa.vocabulary.numbers import duration
 
 _SILENCE_S = 9.0  # with a tick each half second there is a line at least every 10 s
 

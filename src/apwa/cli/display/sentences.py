@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from apwa.cli.display.numbers import duration, money, rate, share
 from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.words import safe
 from apwa.vocabulary import Usage
@@ -23,6 +22,7 @@ from apwa.vocabulary.events import (
     TableRead,
     Trouble,
 )
+from apwa.vocabulary.numbers import duration, money, rate, share
 
 PRACTICE = "the practice model (rules that only play a model)"
 

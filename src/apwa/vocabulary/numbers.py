@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apwa.vocabulary import NUSD_PER_USD
+from apwa.vocabulary.usage import NUSD_PER_USD
 
 
 def money(nusd: int | None) -> str:
