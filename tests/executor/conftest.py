@@ -110,6 +110,7 @@ class FakeHost:
         self.begun = False
         self._out: asyncio.Queue[FromHost | None] = asyncio.Queue()
         self._waiting: deque[LeaseItem] = deque()
+        self._seen: set[int] = set()
         self._unacked: dict[int, Outcome] = {}
         self._slots = 0
         self._held: list[int | None] = [0, 0, 0]
@@ -126,7 +127,9 @@ class FakeHost:
         self.sent.append(message)
         match message:
             case Lease(items=items):
-                self._waiting.extend(items)
+                # a lease may be sent again to a host that seems not to know it
+                self._waiting.extend(i for i in items if i.lease_id not in self._seen)
+                self._seen.update(item.lease_id for item in items)
             case Grant(endpoint=endpoint, slots=slots):
                 self._slots, self._endpoint, self._hungry = slots, endpoint, False
                 for n, more in enumerate((message.calls, message.tokens, message.cost_nusd)):
