@@ -266,6 +266,17 @@ async def test_a_step_cannot_take_a_table_s_name() -> None:
     assert any("is a table already" in problem.what for problem in found)
 
 
+async def test_what_gets_a_form_of_its_own_cannot_be_a_quotation() -> None:
+    """A date stands in the answer as 2018-01-21, and in the text as 21/01/2018."""
+    text = """\
+apwa: 1
+steps:
+  a: {template: "{{text}}", over: notes, contract: {day: "date?"}, quotes: {day: text}}
+"""
+    (problem,) = await problems(text)
+    assert "'day' leads to a date" in problem.what and problem.path == "steps.a.quotes.day"
+
+
 REDUCE = """\
 apwa: 1
 steps:

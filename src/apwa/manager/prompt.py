@@ -84,8 +84,9 @@ Short form: field to type: str, int, float, bool, date; a choice as words: "yes 
 required and nothing else is allowed. Use null or an empty list for what may be absent, and choices
 instead of free text wherever the answers are few. Or give a JSON Schema of an object.
 - "quotes": {"names[]": "text", "items[].text": "text"}: these fields must be copied word for word
-  from that column; copies are checked. Use it for everything that is extracted, never for what is
-  rewritten. The column must be a placeholder of the template.
+  from that column; copies are checked. Use it for every text that is extracted, never for what is
+  rewritten, nor for dates and numbers, which get a form of their own. The column must be a
+  placeholder of the template.
 - "checks": ["output.total >= 0", "output.score BETWEEN 1 AND 5", "len(output.names) <= 9"]: DuckDB
   conditions over output.field and input.column. Only for what is always true of a right answer;
   null is not true: "output.total IS NULL OR output.total >= 0" where a field may be null.

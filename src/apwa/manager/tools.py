@@ -223,7 +223,7 @@ _SPECS = [
     _spec(
         "pilot",
         "Work a small sample through the whole plan. You get counts, failures, some answers, and a"
-        " forecast of tokens, money and time. Costs a little; do it after each real change.",
+        " forecast of tokens and money. Costs a little; do it after each real change.",
     ),
     _spec(
         "failures",

@@ -293,6 +293,9 @@ def _not_text(parts: tuple[str, ...], schema: Schema) -> str:
                 todo = did_you_mean(part, properties)
                 return f"leads nowhere: there is no field {part!r}" + (f", {todo}" if todo else "")
             at = resolved(properties[part], schema, ())
-    return (
-        "" if without_null(at)[0].get("type") == "string" else "leads to something that is no text"
-    )
+    text = without_null(at)[0]
+    if text.get("type") != "string":
+        return "leads to something that is no text"
+    if "format" in text:
+        return f"leads to a {text['format']}, which is put into a form of its own and not copied"
+    return ""

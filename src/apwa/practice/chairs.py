@@ -12,8 +12,18 @@ from apwa.practice.planner import plan
 from apwa.practice.request import is_manager, understand
 from apwa.practice.solve import solve
 from apwa.practice.tool_use import use_tools
-from apwa.practice.wire import Answer, Call, ChatBody, Refused, identity
+from apwa.practice.wire import (
+    Answer,
+    Call,
+    ChatBody,
+    Function,
+    Refused,
+    Tool,
+    WireMessage,
+    identity,
+)
 
+_LONG = 60  # characters of a message, from which on it is kept once
 _LOOK_S = 0.1  # between looks for a person's answer
 
 
@@ -61,7 +71,7 @@ class ByHand:
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """A request's identity, the request, and what was answered."""
+    """A request's identity, the request for people to read, and what was answered."""
 
     identity: str
     request: ChatBody
@@ -69,21 +79,37 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Keeps each exchange of another chair as a file of the folder."""
+    """Keeps each exchange of another chair as a file of the folder.
+
+    A message that stands in an earlier exchange is only named, and tools are by name, so that a
+    long conversation stays short to read. The identity is that of the whole request.
+    """
 
     def __init__(self, chair: Chair, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._chair = chair
         self._folder = folder
         self._last = sum(1 for _ in folder.glob("*.exchange.json"))
+        self._kept: dict[str, str] = {}  # where a message stands in full
 
     async def answer(self, body: ChatBody, *, obey: bool) -> Answer:
         answer = await self._chair.answer(body, obey=obey)
         self._last += 1
-        data = msgspec.json.encode(Exchange(identity(body), body, answer))
+        data = msgspec.json.encode(Exchange(identity(body), self._short(body), answer))
         path = self._folder / f"{self._last:06d}.exchange.json"
         _put(path, msgspec.json.format(data))
         return answer
+
+    def _short(self, body: ChatBody) -> ChatBody:
+        messages: list[WireMessage] = []
+        for message in body.messages:
+            where = self._kept.setdefault(message.text, f"{self._last:06d}")
+            known = where != f"{self._last:06d}" and len(message.text) > _LONG
+            messages.append(
+                msgspec.structs.replace(message, content=f"(as in {where})") if known else message
+            )
+        tools = [Tool(Function(tool.function.name)) for tool in body.tools or []]
+        return msgspec.structs.replace(body, messages=messages, tools=tools or None)
 
 
 class Replay:

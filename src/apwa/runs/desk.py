@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import secrets
@@ -17,7 +18,7 @@ from apwa.executor import Executor, LocalHost
 from apwa.journal import Journal, JournalReader, open_journal
 from apwa.models import ChatModel
 from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec
-from apwa.runs.directory import RunDirectory
+from apwa.runs.directory import RunDirectory, home_secret
 from apwa.runs.endpoints import Endpoint, Endpoints
 from apwa.runs.settings import RunSettings
 from apwa.runs.stream import Listener, Stream
@@ -114,7 +115,7 @@ class Desk:
             name,
             step,
             self.shape_of(step.over, checked),
-            nonce=await self.nonce(name),
+            nonce=await self.nonce(name, step),
             endpoint=endpoint.spec,
             model=endpoint.opened.model_name,
             grants=self.grant_cards(),
@@ -128,12 +129,18 @@ class Desk:
         table = self.tables.get(name)
         return checked.shapes[name] if table is None else input_shape(table)
 
-    async def nonce(self, step: str) -> str:
-        """A tag's secret part: made once a run and step, and kept with the run."""
+    async def nonce(self, step: str, template: TemplateStep) -> str:
+        """A tag's secret part, kept with the run: nobody who writes a row can know it.
+
+        It is made from the home's secret and the template, so that the same plan sends the same
+        prefix in every run.
+        """
         name = f"nonce:{step}"
         kept = self.reader.fact(name)
         if kept is None:
-            kept = secrets.token_hex(3).encode()
+            content = f"{step}\0{template.template}".encode()
+            secret = await asyncio.to_thread(home_secret, self.directory.home)
+            kept = hashlib.blake2b(content, key=secret, digest_size=3).hexdigest().encode()
             await self.journal.put_fact(name, kept)
         return kept.decode()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +22,10 @@ class RunDirectory:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def home(self) -> Path:
+        return self.path.parent.parent
 
     @property
     def journal_path(self) -> Path:
@@ -80,6 +87,19 @@ def create_run(home: Path) -> RunDirectory:
             f"no run can be made here: {error.strerror}", str(home), "Set APWA_HOME elsewhere."
         ) from error
     return directory
+
+
+def home_secret(home: Path) -> bytes:
+    """The home's secret, from which the marks of tags are made; made when first asked for."""
+    path = home / "secret"
+    if not path.exists():
+        begun = path.with_name(f".secret.{secrets.token_hex(4)}")
+        begun.touch(mode=0o600)
+        begun.write_bytes(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(begun, path)  # whole or not at all, and the first wins
+        begun.unlink()
+    return path.read_bytes()
 
 
 def list_runs(home: Path) -> list[RunDirectory]:

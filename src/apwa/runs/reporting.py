@@ -27,18 +27,18 @@ def usage_words(usage: Usage) -> str:
     )
 
 
-def forecast_words(forecast: Forecast) -> str:
+def forecast_words(forecast: Forecast, *, time: bool = True) -> str:
     """A forecast with its range and its basis."""
     low, likely, high = forecast.tokens
     cost = "cost unknown (no price)"
     if forecast.cost_nusd is not None:
         a, b, c = forecast.cost_nusd
         cost = f"{money(b)} ({money(a)} to {money(c)})"
-    seconds = f"{duration(forecast.seconds[1])} ({duration(forecast.seconds[0])} to"
-    seconds += f" {duration(forecast.seconds[2])})"
+    fast, usual, slow = (duration(seconds) for seconds in forecast.seconds)
+    seconds = f", {usual} ({fast} to {slow})" if time else ""
     return (
-        f"{forecast.calls[1]:,} calls, {likely:,} tokens ({low:,} to {high:,}), {cost},"
-        f" {seconds}; from {forecast.basis}"
+        f"{forecast.calls[1]:,} calls, {likely:,} tokens ({low:,} to {high:,}), {cost}{seconds};"
+        f" from {forecast.basis}"
     )
 
 
@@ -80,7 +80,9 @@ def _kinds(reader: JournalReader, scope: str, step: str, *, examples: int = _EXA
 
 def pilot_text(course: Course, forecast: Forecast) -> str:
     """The pilot's report for the manager: counts, failures, some answers, the forecast."""
-    lines = ["The pilot ran. Forecast for the full run: " + forecast_words(forecast), ""]
+    # without the time, which differs each time: the same job shall make the same requests
+    words = forecast_words(forecast, time=False)
+    lines = [f"The pilot ran. Forecast for the full run: {words}", ""]
     assert course.checked is not None
     for name, closed in course.piloted.items():
         end = closed.end

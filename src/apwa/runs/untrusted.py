@@ -11,7 +11,7 @@ from apwa.runs.closing import ERROR, STATUS
 from apwa.runs.walk import Closed
 from apwa.tables import plain_rows
 
-_CELL_CHARS = 400
+_CELL_CHARS = 600
 
 
 def fenced(lines: list[str]) -> list[str]:
