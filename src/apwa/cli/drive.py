@@ -74,13 +74,17 @@ async def drive_new(
 
 
 async def drive_again(
-    directory: RunDirectory, changes: Mapping[str, object], looks: Looks, again: Again | None
+    directory: RunDirectory,
+    changes: Mapping[str, object],
+    looks: Looks,
+    again: Again | None,
+    plan: tuple[str, str] | None,
 ) -> int:
     """Take a run up and drive it; the exit code."""
     screen = _Screen(looks)
     async with screen.live():
         driver = await take_up(
-            directory, changes, again=again, ask=screen.ask, listeners=[screen.show]
+            directory, changes, again=again, plan=plan, ask=screen.ask, listeners=[screen.show]
         )
         async with _ctrl_c(driver):
             ended = await driver.drive(resumed=True)

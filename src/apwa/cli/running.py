@@ -14,7 +14,7 @@ from apwa.cli.words import say
 from apwa.vocabulary import Misuse
 
 if TYPE_CHECKING:
-    from apwa.runs import RunRequest, RunSettings
+    from apwa.runs import Again, RunRequest, RunSettings
 
 _NO_LIMITS, _NO_TABLES, _NO_OUTPUT, _LOOKS = Limits(), Tables(), Output(), Looks()
 _PLAN_ENDINGS = (".yaml", ".yml")
@@ -108,6 +108,7 @@ def resume(
     limits: Limits = _NO_LIMITS,
     looks: Looks = _LOOKS,
     limit: int | None = None,
+    plan: Path | None = None,
 ) -> int:
     """Go on with a run that stopped, was killed, or only planned. Nothing done is done again.
 
@@ -117,8 +118,11 @@ def resume(
         The run's id, a part of it that is its own, or last.
     limit
         Only the first so many rows of each table, from now on.
+    plan
+        A mended plan to go on with: what it does not change is kept.
     """
-    return _take_up(run, out, limits, looks, limit)
+    mended = None if plan is None else (_plan_text(plan), str(plan))
+    return _take_up(run, out, limits, looks, limit, plan=mended)
 
 
 def retry(
@@ -219,14 +223,7 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
 
     text = ""
     if job.endswith(_PLAN_ENDINGS) and "\n" not in job:
-        try:
-            text = Path(job).read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise Misuse("the plan is not UTF-8 text", job) from error
-        except OSError as error:
-            raise Misuse(f"the plan cannot be read: {error.strerror}", job) from error
-        if not text.strip():
-            raise Misuse("the plan is empty", job)
+        text = _plan_text(Path(job))
     elif not job.strip():
         raise Misuse("the job is empty", "run", "Say in plain words what is wanted.")
     named: dict[str, str] = {}
@@ -246,6 +243,18 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
     return RunRequest("" if text else job, text, sources, upto, job if text else "")
 
 
+def _plan_text(path: Path) -> str:
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise Misuse("the plan is not UTF-8 text", str(path)) from error
+    except OSError as error:
+        raise Misuse(f"the plan cannot be read: {error.strerror}", str(path)) from error
+    if not text.strip():
+        raise Misuse("the plan is empty", str(path))
+    return text
+
+
 def _name_of(path: str) -> str:
     stem = Path(path).name.partition(".")[0]
     name = "".join(c if c.isalnum() else "_" for c in stem).strip("_").lower()
@@ -258,15 +267,15 @@ def _take_up(
     limits: Limits,
     looks: Looks,
     limit: int | None,
-    again: object = None,
+    again: Again | None = None,
+    plan: tuple[str, str] | None = None,
 ) -> int:
     from apwa.cli.drive import drive_again
-    from apwa.runs import Again, check_target, find_run, home_of
+    from apwa.runs import check_target, find_run, home_of
 
     env, _ = current()
     directory = find_run(home_of(env), run)
     if out.output is not None:
         check_target(out.output, bool(out.force))
     changes = {**limits.changes(), **_output(out), "limit": limit}
-    assert again is None or isinstance(again, Again)
-    return asyncio.run(drive_again(directory, changes, looks, again))
+    return asyncio.run(drive_again(directory, changes, looks, again, plan))

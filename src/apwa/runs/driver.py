@@ -10,7 +10,7 @@ import msgspec
 
 from apwa.journal import Journal
 from apwa.manager import Manager, ManagerTurnView
-from apwa.plan import load_plan
+from apwa.plan import dump_plan, load_plan
 from apwa.runs.closing import status_counts
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask, Course
@@ -128,11 +128,12 @@ class Driver:
 
     async def _work_plan(self) -> Ending:
         course = self.course
-        if course.checked is None:
-            plan, places = load_plan(self.request.plan, self.request.plan_source or "plan")
+        plan, places = load_plan(self.request.plan, self.request.plan_source or "plan")
+        if dump_plan(plan) != course.plan_text:
             checked = await course.check(plan, places)
             steps = {n: s.model_dump(exclude_defaults=True) for n, s in plan.steps.items()}
-            await course.adopt(checked, steps, "the user's plan")
+            mended = "the user's mended plan" if course.checked else "the user's plan"
+            await course.adopt(checked, steps, mended)
         if self.desk.settings.pilot and course.forecast is None:
             await course.pilot()
         if self.request.upto != "run":

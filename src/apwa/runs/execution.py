@@ -103,7 +103,7 @@ async def _query(walk: Walk, name: str, step: QueryStep) -> Closed:
             raise RunFailed(
                 f"the query fails: {words}",
                 f"step {name}",
-                "Mend the query in the plan, then resume the run with the mended plan.",
+                "Mend the query in a copy of the plan, then: apwa resume --plan FILE",
             ) from problem
         await save_state(walk.desk.journal, scope, name, state.closed(version, table))
     return _close_free(walk, name, "query", table, version)

@@ -65,6 +65,7 @@ async def take_up(
     changes: Mapping[str, object],
     *,
     again: Again | None = None,
+    plan: tuple[str, str] | None = None,
     ask: Ask | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Driver:
@@ -74,6 +75,7 @@ async def take_up(
         directory: The run's.
         changes: Settings that differ from now on; None leaves one as it is.
         again: Rows to work anew.
+        plan: A mended plan to go on with, and where it was read. What it does not change is kept.
 
     Raises Locked if another driver holds the run, Misuse for rows that are not there.
     """
@@ -99,7 +101,14 @@ async def take_up(
                 request, plan=desk.reader.plans()[-1].text, upto="run"
             )
             await desk.keep("request", request)
+        if plan is not None:
+            request = msgspec.structs.replace(
+                request, plan=plan[0], plan_source=plan[1], upto="run"
+            )
+            await desk.keep("request", request)
         driver = Driver(desk, request, ask)
+        if plan is not None:
+            await driver.course.check(*load_plan(*plan), offline=True)
         driver.course.selection()  # unknown row keys are found here
         if again is not None:
             await want_again(desk, again)
