@@ -1,0 +1,101 @@
+"""The Python API: in a script, in a running loop, cancelled, misused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+import apwa
+from apwa.vocabulary import ApwaError
+
+PLAN = """\
+apwa: 1
+steps:
+  redact:
+    template: Replace every piece of personal information in {{text}} with a tag such as [NAME].
+    over: notes
+    contract: {redacted: str}
+answer: redact
+"""
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    path = tmp_path / "notes.jsonl"
+    texts = [f"Peter Miller has called {n} times." for n in range(1, 31)]
+    path.write_text("".join(json.dumps({"id": n, "text": t}) + "\n" for n, t in enumerate(texts)))
+    return path
+
+
+def test_a_plan_is_run_from_a_script(notes: Path, tmp_path: Path) -> None:
+    run = apwa.run(
+        plan=tmp_path / "plan.yaml", tables={"notes": notes}, model="practice", yes=True,
+        home=tmp_path / "home", sensitive={"notes": ["text"]},
+    )  # fmt: skip
+    assert run.state == "done"
+    table = run.answer.to_arrow()
+    assert table.num_rows == 30 and set(table["_status"].to_pylist()) == {"done"}
+    assert "Peter Miller" not in repr(run) + repr(run.answer) + run.answer._repr_html_()
+
+
+async def test_it_works_where_a_loop_runs_already_as_in_a_notebook(
+    notes: Path, tmp_path: Path
+) -> None:
+    run = apwa.run(
+        plan=tmp_path / "plan.yaml", tables={"notes": notes}, model="practice", yes=True,
+        home=tmp_path / "home", limit=3,
+    )  # fmt: skip
+    assert run.state == "done"
+    assert run.answer.to_arrow()["_status"].to_pylist()[:4] == ["done"] * 3 + ["skipped"]
+
+
+async def test_a_cancelled_run_is_paused_and_kept(notes: Path, tmp_path: Path) -> None:
+    task = asyncio.create_task(
+        apwa.arun(
+            plan=tmp_path / "plan.yaml",
+            tables={"notes": notes},
+            yes=True,
+            pilot=False,
+            model="practice:latency=300",
+            home=tmp_path / "home",
+            concurrency=2,
+        )
+    )
+    await asyncio.sleep(3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    from apwa.runs import RunReader, list_runs
+    from apwa.vocabulary import RUN
+
+    (directory,) = list_runs(tmp_path / "home")
+    with RunReader(directory) as reader:
+        assert reader.ending is not None and reader.ending.state == "paused"
+        assert reader.journal.counts(RUN, "redact").done < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"colour": "red"}, "'colour'"),
+        ({"max_cost": "much"}, "max_cost"),
+        ({"keys": {"other": ["id"]}}, "'other'"),
+        ({"keys": {"notes": "id"}}, "list of columns"),
+        ({"job": "Redact", "plan": "plan.yaml"}, "either a job"),
+        ({"plan": "missing.yaml"}, "cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    notes: Path, tmp_path: Path, arguments: dict[str, object], words: str
+) -> None:
+    given: dict[str, object] = {
+        "plan": tmp_path / "plan.yaml", "tables": {"notes": notes}, "model": "practice",
+        "home": tmp_path / "home",
+    }  # fmt: skip
+    with pytest.raises(ApwaError, match=words):
+        apwa.run(**{**given, **arguments})  # pyright: ignore[reportArgumentType]
+    assert not list((tmp_path / "home").glob("runs/*"))
