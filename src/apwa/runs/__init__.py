@@ -14,6 +14,7 @@ from apwa.runs.dry import DryStep, dry_run
 from apwa.runs.ending import Ended, Ending
 from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
 from apwa.runs.export import check_target
+from apwa.runs.files import check_place, write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
 from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
@@ -46,6 +47,7 @@ __all__ = [
     "TableSource",
     "arun",
     "begin",
+    "check_place",
     "check_target",
     "create_run",
     "dry_run",
@@ -58,4 +60,5 @@ __all__ = [
     "take_up",
     "usage_words",
     "words_of",
+    "write_text",
 ]
