@@ -154,7 +154,10 @@ class SqlProcess:
     async def run(
         self, sql: str, tables: Mapping[str, Table], into: Path, name: str, key: Sequence[str]
     ) -> Table:
-        """Write a query's result as a table into a folder. Raises SqlProblem, or Paused on a full disk."""
+        """Write a query's result as a table into a folder.
+
+        Raises SqlProblem, or Paused on a full disk.
+        """
         request = {
             "work": "run", "sql": sql, "tables": _handles(tables), "into": _absolute(into),
             "name": name, "key": list(key),
