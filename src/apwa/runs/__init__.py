@@ -6,6 +6,7 @@ ends use what is exported here, and never the journal by SQL of their own.
 
 from apwa.runs.again import Again
 from apwa.runs.api import arun, run
+from apwa.runs.closing import HIDDEN
 from apwa.runs.control_files import send_command
 from apwa.runs.course import Ask, Course
 from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, list_runs
@@ -17,7 +18,7 @@ from apwa.runs.export import check_target
 from apwa.runs.files import check_place, write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
-from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
+from apwa.runs.reading import RowView, RunReader, StepView
 from apwa.runs.reporting import forecast_words, usage_words
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
