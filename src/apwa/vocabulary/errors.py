@@ -111,7 +111,7 @@ def named(error: OSError, path: Path | None = None) -> Paused:
 
     Such trouble passes, and what is done stays: the run can go on.
     """
-    where = str(error.filename or path or "")
+    where = str(path or error.filename or "")
     words = error.strerror or str(error)
     if is_full(error):
         what = "the disk is full"
