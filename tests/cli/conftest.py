@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,14 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def apwa(tmp_path: Path, env: dict[str, str]) -> Apwa:
-    """``apwa("run", …)``: the finished process."""
+    """``apwa("run", …)``: the finished process. ``before`` is called in it first of all."""
 
-    def run(*arguments: str, timeout: float = 100, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str,
+        timeout: float = 100,
+        before: Callable[[], None] | None = None,
+        **more: str,
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "apwa", *arguments],
             cwd=tmp_path,
@@ -47,6 +53,7 @@ def apwa(tmp_path: Path, env: dict[str, str]) -> Apwa:
             timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
+            preexec_fn=before,
         )
 
     return run
@@ -77,16 +84,24 @@ class Practice:
     def model(self) -> str:
         return f"{self.url}#apwa-practice"
 
+    def answered(self) -> int:
+        """How many chat completions it has answered so far."""
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/health") as reply:
+            return json.load(reply)["answered"]
+
 
 @pytest.fixture
 def practice() -> Iterator[Callable[..., Practice]]:
-    """``practice("429=0.5")`` serves with these faults until the test ends."""
+    """``practice("429=0.5")`` serves with these faults until the test ends.
+
+    ``record``: a folder for every request and its answer.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def serve(faults: str = "", port: int = 0) -> Practice:
+    def serve(faults: str = "", port: int = 0, record: Path | None = None) -> Practice:
         process = subprocess.Popen(
             [sys.executable, "-m", "apwa.practice", "--port", str(port), "--until-eof",
-             "--faults", faults],
+             "--faults", faults, *(["--record", str(record)] if record else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         started.append(process)

@@ -294,20 +294,6 @@ def test_a_dry_run_shows_prompts_and_works_no_row(apwa: Apwa, tmp_path: Path) ->
     assert "0 done" in apwa("show", "last").stdout
 
 
-def test_sensitive_columns_show_nowhere_but_at_the_worker(apwa: Apwa, tmp_path: Path) -> None:
-    write_notes(tmp_path / "notes.jsonl", 12)
-    ended = apwa(
-        "run", JOB, "--table", "notes=notes.jsonl", "--sensitive", "text", "--model", "practice",
-        "--yes", "-v",
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    home = tmp_path / "home"
-    report = next(home.glob("runs/*/report.md")).read_text()
-    shown = apwa("show", "last", "--events").stdout + apwa("show", "last").stdout
-    for text in (ended.stderr, report, shown):
-        assert "Peter Miller called" not in text
-
-
 def test_purge_leaves_no_trace(apwa: Apwa, tmp_path: Path) -> None:
     write_notes(tmp_path / "notes.jsonl", 12)
     apwa("run", "plan.yaml", "--table", "notes=notes.jsonl", "--model", "practice", "--yes")

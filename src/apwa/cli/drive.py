@@ -31,7 +31,9 @@ from apwa.runs import (
     forecast_words,
     home_of,
     take_up,
+    write_text,
 )
+from apwa.vocabulary import Paused
 from apwa.vocabulary.events import Numbered
 
 _TICK_S = 0.5
@@ -97,7 +99,11 @@ def _give_plan(directory: RunDirectory, plan_to: Path | None) -> None:
     if plan_to is None:
         print(text, end="")
     else:
-        plan_to.write_text(text)
+        try:
+            write_text(plan_to, text)
+        except Paused as stop:
+            todo = f"The plan stands in {directory.plan_path}."
+            raise Paused(stop.what, stop.where, todo) from stop
         print(plan_to)
 
 

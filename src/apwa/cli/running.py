@@ -91,8 +91,10 @@ def plan(
     context
         The model's context size in tokens, where it cannot be found out.
     """
-    if output is not None and output.exists() and not force:
-        raise Misuse("the file exists", str(output), "Name another, or give --force.")
+    if output is not None:
+        from apwa.runs import check_place
+
+        check_place(output, force=force)
     settings = _settings(limits, grant, None, None, pilot, context, _NO_OUTPUT)
     request = _request(job, tables, "pilot" if settings.pilot else "plan")
     from apwa.cli.drive import drive_new

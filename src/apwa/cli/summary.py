@@ -46,7 +46,8 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
     say(f"  spent       {usage_words(ended.usage)}")
     for path in paths:
         say(f"  {'quarantined' if '.quarantined' in path else 'answer':<11} {path}")
-    say(f"  report      {_short(directory.report_path)}")
+    if directory.report_path.exists():
+        say(f"  report      {_short(directory.report_path)}")
     if ending.exit_code in (1, 4, 130) and ending.state != "refused":
         say(f"\nGo on with: apwa resume {directory.name}")
     elif ending.exit_code == 3:

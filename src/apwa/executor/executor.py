@@ -72,6 +72,7 @@ class Executor:
         self._tasks: list[asyncio.Task[None]] = []
         self._pumps: list[asyncio.Task[None]] = []
         self._books: asyncio.Queue[OpenBlock | CloseBlock] = asyncio.Queue()
+        self._bookkeeper: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._trouble: BaseException | None = None
 
@@ -81,7 +82,8 @@ class Executor:
             await host.start()
             self._pumps.append(self._task(self._pump(host), f"host {host.name}"))
         self._tasks.append(self._task(self._commit(), "commits"))
-        self._tasks.append(self._task(self._keep_books(), "budget blocks"))
+        self._bookkeeper = self._task(self._keep_books(), "budget blocks")
+        self._tasks.append(self._bookkeeper)
         self._tasks.append(self._task(self._tick(), "executor ticks"))
 
     @property
@@ -182,8 +184,7 @@ class Executor:
                 pump.cancel()
             self._core.allotment.end_books()
             self._drive()
-            if self._trouble is None:
-                await self._books.join()
+            await self._books_kept()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._pumps, return_exceptions=True)
@@ -289,7 +290,17 @@ class Executor:
         core.allotment.reclaim(trusting=True)
         core.books.record()
         self._drive()
-        await self._books.join()
+        await self._books_kept()
+        if self._trouble is not None:
+            raise self._trouble
+
+    async def _books_kept(self) -> None:
+        """Until the books are written, or never will be because the journal cannot be."""
+        if self._bookkeeper is None:
+            return
+        kept = asyncio.ensure_future(self._books.join())
+        await asyncio.wait([kept, self._bookkeeper], return_when=asyncio.FIRST_COMPLETED)
+        kept.cancel()
 
     # ---- trouble
 

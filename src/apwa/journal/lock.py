@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -30,10 +31,9 @@ class RunLock:
                 journal.parent.name,
                 "Wait for it, or stop it with: apwa cancel " + journal.parent.name,
             )
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with contextlib.suppress(OSError):  # a courtesy to who comes second: a full disk may refuse
+            os.ftruncate(self._file.fileno(), 0)
+            os.pwrite(self._file.fileno(), str(os.getpid()).encode(), 0)
 
     def close(self) -> None:
         self._file.close()

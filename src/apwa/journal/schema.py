@@ -13,12 +13,13 @@ rows. (Clustered or hashed keys fall below a third of this table's speed at thre
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from apwa.journal.seam import StoredResult
-from apwa.vocabulary import Attempt, ErrorKind, Misuse
+from apwa.vocabulary import Attempt, ErrorKind, Misuse, Paused
 
 VERSION = 1
 _APPLICATION = 0x41505741  # "APWA"
@@ -86,7 +87,7 @@ def stored(scope: str, step: str, row: tuple[object, ...], transcript: bytes) ->
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open the journal's file; a writer makes it if it is not there.
 
-    Raises Misuse for a file that is no journal, or one of a newer apwa.
+    Raises Misuse for a file that is no journal, or one of a newer apwa; Paused on a full disk.
     """
     try:
         if write:
@@ -103,22 +104,40 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA busy_timeout = 30000")
         _recognise(connection, path)
     except sqlite3.DatabaseError as error:
+        if is_of_disk(error):
+            raise unwritable(error, path) from error
         raise Misuse(
             f"this is no journal of a run: {error}", str(path), "Name another run."
         ) from error
     return connection
 
 
+_OF_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether it is the disk that refuses, not SQLite: full, over quota, or broken."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _OF_DISK  # the bits above say which operation it was
+
+
+def unwritable(error: BaseException, path: Path) -> Paused:
+    return Paused(
+        f"the journal cannot be written: {error}",
+        str(path),
+        "Free some space on the disk, then try again: nothing done is lost.",
+    )
+
+
 def _create(path: Path) -> None:
     """Make the file beside its place and rename it: no reader ever sees half a journal."""
     begun = path.with_name(f"{path.name}.begun")
     begun.unlink(missing_ok=True)
-    connection = sqlite3.connect(begun, isolation_level=None)
-    connection.executescript(
-        f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION};"
-        f" PRAGMA application_id = {_APPLICATION}; COMMIT;"
-    )
-    connection.close()
+    with closing(sqlite3.connect(begun, isolation_level=None)) as connection:
+        connection.executescript(
+            f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION};"
+            f" PRAGMA application_id = {_APPLICATION}; COMMIT;"
+        )
     begun.rename(path)
 
 

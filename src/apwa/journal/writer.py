@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -16,9 +17,16 @@ import msgspec
 
 from apwa.journal.lock import RunLock
 from apwa.journal.reader import SqliteReader
-from apwa.journal.schema import RESULT_COLUMNS, connect, encode_attempts, pack_key
+from apwa.journal.schema import (
+    RESULT_COLUMNS,
+    connect,
+    encode_attempts,
+    is_of_disk,
+    pack_key,
+    unwritable,
+)
 from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
-from apwa.vocabulary import Command, Locked, Paused, Usage, encode_command
+from apwa.vocabulary import Command, Locked, Usage, encode_command
 from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
 
 _TOGETHER = 64  # calls committed in one transaction at most
@@ -38,12 +46,15 @@ def open_journal(path: Path) -> Journal:
     Raises:
         Locked: Another process drives the run.
         Misuse: The file is no journal, or lies on a network file system.
+        Paused: The disk is full.
     """
     lock = RunLock(path)
     try:
         return SqliteJournal(path, lock)
-    except BaseException:
+    except BaseException as error:
         lock.close()
+        if is_of_disk(error):
+            raise unwritable(error, path) from error
         raise
 
 
@@ -159,6 +170,7 @@ class SqliteJournal:
     def _commit(self, batch: list[_Waiting]) -> None:
         connection = self._connection
         done: list[Any] = []
+        steps = dict(self._steps)
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._refuse_old_epoch(connection)
@@ -166,16 +178,15 @@ class SqliteJournal:
                 done.append(write(connection))
             connection.execute("COMMIT")
         except BaseException as error:
+            self._steps = steps
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._steps = {
-                (scope, step): number
-                for scope, step, number in connection.execute(
-                    "SELECT scope, step, number FROM steps"
-                )
-            }
+                with contextlib.suppress(
+                    sqlite3.Error
+                ):  # whoever waits must hear of it all the same
+                    connection.execute("ROLLBACK")
+            said = unwritable(error, self._path) if is_of_disk(error) else error
             for _, future in batch:
-                future.set_exception(self._said(error))
+                future.set_exception(said)
             return
         for (_, future), result in zip(batch, done, strict=True):
             future.set_result(result)
@@ -186,17 +197,6 @@ class SqliteJournal:
             raise Locked(
                 "another driver has taken the run over", self._path.parent.name, "Leave it to it."
             )
-
-    def _said(self, error: BaseException) -> BaseException:
-        full = isinstance(error, sqlite3.Error) and "full" in str(error)
-        failed = isinstance(error, sqlite3.OperationalError) and "disk I/O" in str(error)
-        if full or failed:
-            return Paused(
-                f"the journal cannot be written: {error}",
-                str(self._path),
-                "Free some space on the disk, then resume. Nothing that was done is lost.",
-            )
-        return error
 
     def _append(
         self, connection: sqlite3.Connection, results: Sequence[StoredResult]

@@ -6,6 +6,7 @@ ends use what is exported here, and never the journal by SQL of their own.
 
 from apwa.runs.again import Again
 from apwa.runs.api import arun, run
+from apwa.runs.closing import HIDDEN
 from apwa.runs.control_files import send_command
 from apwa.runs.course import Ask, Course
 from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, list_runs
@@ -14,9 +15,10 @@ from apwa.runs.dry import DryStep, dry_run
 from apwa.runs.ending import Ended, Ending
 from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
 from apwa.runs.export import check_target
+from apwa.runs.files import check_place, write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
-from apwa.runs.reading import HIDDEN, RowView, RunReader, StepView
+from apwa.runs.reading import RowView, RunReader, StepView
 from apwa.runs.reporting import forecast_words, usage_words
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
@@ -46,6 +48,7 @@ __all__ = [
     "TableSource",
     "arun",
     "begin",
+    "check_place",
     "check_target",
     "create_run",
     "dry_run",
@@ -58,4 +61,5 @@ __all__ = [
     "take_up",
     "usage_words",
     "words_of",
+    "write_text",
 ]

@@ -20,6 +20,7 @@ from apwa.plan import answer_schema, answers_to_arrow
 from apwa.tables import Table, write_table
 from apwa.vocabulary import WorkSpec
 
+HIDDEN = "(hidden: the step reads sensitive columns)"
 STATUS = "_status"
 ERROR = "_error"
 STATS = pa.schema(
@@ -72,10 +73,10 @@ def _write(
 
 
 def made_sensitive(spec: WorkSpec, source: Table) -> frozenset[str]:
-    """Columns of a step that may repeat what stands in sensitive ones: its answers, its errors."""
+    """Columns of a step that may repeat what stands in sensitive ones: its answers."""
     if not source.sensitive & set(spec.columns):
         return frozenset()
-    return frozenset([*answer_schema(spec.contract).names, ERROR])
+    return frozenset(answer_schema(spec.contract).names)
 
 
 def template_schema(spec: WorkSpec, source: Table) -> pa.Schema:
@@ -128,8 +129,9 @@ def _with_answers(
         [r.answer if r is not None and r.kind is None else None for r in found],
         answer_schema(spec.contract),
     )
+    endings = _endings(found, hidden=bool(made_sensitive(spec, source)))
     return pa.RecordBatch.from_arrays(
-        [*batch.columns, *answers.columns, *_endings(found)], schema=template_schema(spec, source)
+        [*batch.columns, *answers.columns, *endings], schema=template_schema(spec, source)
     )
 
 
@@ -149,18 +151,22 @@ class _Cursor:
         return found
 
 
-def _endings(found: list[StoredResult | None]) -> list[pa.Array]:
+def _endings(found: list[StoredResult | None], *, hidden: bool) -> list[pa.Array]:
     status = [
         "skipped" if r is None else "done" if r.kind is None else "quarantined" for r in found
     ]
-    return [pa.array(status, pa.string()), pa.array([reason(r) for r in found], pa.string())]
+    reasons = [reason(r, hidden=hidden) for r in found]
+    return [pa.array(status, pa.string()), pa.array(reasons, pa.string())]
 
 
-def reason(result: StoredResult | None) -> str | None:
-    """Why a row is quarantined: its kind, and the words that say what happened."""
+def reason(result: StoredResult | None, *, hidden: bool) -> str | None:
+    """Why a row is quarantined: its kind, and the words that say what happened.
+
+    ``hidden``: not the words, which may quote what stands in sensitive columns.
+    """
     if result is None or result.kind is None:
         return None
-    return f"{result.kind.value}: {result.message}"
+    return f"{result.kind.value}: {HIDDEN if hidden else result.message}"
 
 
 def with_stats(

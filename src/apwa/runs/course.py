@@ -23,6 +23,7 @@ from apwa.plan import (
 )
 from apwa.runs.desk import Desk, input_shape
 from apwa.runs.execution import execute
+from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast, StepSample, forecast
 from apwa.runs.settings import RunRequest
 from apwa.runs.walk import Closed, Stopped, Walk
@@ -107,7 +108,7 @@ class Course:
         if text == self.plan_text:
             return
         version = await self.desk.journal.add_plan(text, why)
-        self.desk.directory.plan_path.write_text(text)
+        write_text(self.desk.directory.plan_path, text)
         self.checked, self.steps, self.plan_text = checked, steps, text
         self.plan_version, self.forecast = version.version, None
         self.desk.emit(PlanChanged(version.version, list(checked.plan.steps), why))

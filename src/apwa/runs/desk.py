@@ -221,6 +221,7 @@ async def open_desk(
     Raises Locked if another driver holds the run.
     """
     journal = open_journal(directory.journal_path)
+    directory.sweep()
     desk: Desk | None = None
     try:
         if settings is None:

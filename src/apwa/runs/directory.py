@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from apwa.vocabulary import Misuse, new_run_id
+from apwa.vocabulary import Misuse, RunFailed, is_full, named, new_run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,14 @@ class RunDirectory:
     def control(self) -> Path:
         return self.path / "control"
 
+    def sweep(self) -> None:
+        """Remove what a driver that was killed has left half done. For who holds the run's lock."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for folder in (self.inputs, self.tables):
+            for pattern in ("*.begun-*", "*.spill"):
+                for left in list(folder.rglob(pattern)):
+                    shutil.rmtree(left, ignore_errors=True)
+
     def remove(self) -> None:
         """Remove every trace of the run."""
         shutil.rmtree(self.path)
@@ -66,7 +74,7 @@ def home_of(env: Mapping[str, str]) -> Path:
 
 
 def create_run(home: Path) -> RunDirectory:
-    """Make a new run's directory. Raises Misuse if it cannot be made."""
+    """Make a new run's directory, or nothing. Raises Misuse, or RunFailed on a full disk."""
     runs = home / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,9 +88,16 @@ def create_run(home: Path) -> RunDirectory:
                 break
             except FileExistsError:
                 continue
-        for folder in (directory.inputs, directory.tables, directory.control):
-            folder.mkdir(mode=0o700)
+        try:
+            for folder in (directory.inputs, directory.tables, directory.control):
+                folder.mkdir(mode=0o700)
+        except OSError:
+            directory.remove()
+            raise
     except OSError as error:
+        if is_full(error):
+            full = named(error)
+            raise RunFailed(full.what, full.where, full.todo) from error
         raise Misuse(
             f"no run can be made here: {error.strerror}", str(home), "Set APWA_HOME elsewhere."
         ) from error

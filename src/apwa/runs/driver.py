@@ -184,6 +184,10 @@ class Driver:
         try:
             await desk.executor.close()  # settles what is in flight: now the spending is known
             usage = desk.reader.spent()
+            await asyncio.to_thread(write_report, self.course, ending)
+        except (ApwaError, OSError) as error:
+            ending = _said(ending, error)
+        try:
             desk.emit(
                 RunEnded(
                     ending.state, ending.reason, ending.rows, ending.done, ending.quarantined,
@@ -191,10 +195,8 @@ class Driver:
                 )
             )  # fmt: skip
             await desk.keep("ending", ending)
-            await asyncio.to_thread(write_report, self.course, ending)
         except (ApwaError, OSError) as error:
-            if ending.state == "done":
-                ending = ending_of(error)  # the answer is there, and nothing says so
+            ending = _said(ending, error)
         await desk.close_anyway()
         return Ended(desk.directory, ending, usage)
 
@@ -230,6 +232,12 @@ class Driver:
                 self.desk.executor.change_limits(command)
             case Approve():
                 pass  # a driver that waits for approval has ended; resume takes --yes
+
+
+def _said(ending: Ending, error: ApwaError | OSError) -> Ending:
+    """The ending where the end itself cannot be written down."""
+    # the answer is there, and nothing would say so; of other ends the first trouble is told
+    return ending_of(error) if ending.state == "done" else ending
 
 
 class JournaledTurns:

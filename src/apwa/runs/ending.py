@@ -8,8 +8,7 @@ import msgspec
 
 from apwa.runs.closing import StatusCounts
 from apwa.runs.directory import RunDirectory
-from apwa.runs.export import named
-from apwa.vocabulary import ApwaError, JobRefused, Paused, Usage
+from apwa.vocabulary import ApwaError, JobRefused, Paused, Usage, named
 
 
 class Ending(msgspec.Struct, frozen=True):

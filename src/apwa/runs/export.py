@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apwa.runs.files import check_place, whole
 from apwa.tables import CONTENT, plain_rows
-from apwa.vocabulary import ApwaError, Misuse, Paused
+from apwa.vocabulary import Misuse
 
 _ENDINGS = (".parquet", ".jsonl", ".csv")
 _PART_BYTES = 32 << 20
@@ -28,13 +27,8 @@ def check_target(path: Path, force: bool) -> None:
             str(path),
             "End the name in " + ", ".join(_ENDINGS) + ".",
         )
-    if path.is_dir():
-        raise Misuse("this is a directory", str(path), "Name a file in it.")
-    if not path.absolute().parent.is_dir():
-        raise Misuse("its directory does not exist", str(path), "Make it, or name another.")
     for some in (path, quarantine_path(path)):
-        if some.exists() and not force:
-            raise Misuse("the file exists", str(some), "Name another, or give --force.")
+        check_place(some, force=force)
 
 
 def quarantine_path(path: Path, step: str = "") -> Path:
@@ -57,28 +51,8 @@ def write_answer(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pat
         pa.RecordBatch.from_arrays(batch.select(bare.names).columns, schema=bare)
         for batch in batches
     )
-    begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    write = _WRITERS[path.suffix]
-    try:
-        write(narrow, bare, begun)
-        begun.replace(path)
-    except OSError as error:
-        raise named(error, path) from error
-    finally:
-        begun.unlink(missing_ok=True)
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def named(error: OSError, path: Path | None = None) -> ApwaError:
-    """What the system says about a file, as an error for people."""
-    where = str(path or error.filename or "")
-    if error.errno in _FULL or "No space left" in str(error) or "File too large" in str(error):
-        return Paused(
-            "the disk is full", where, "Free some space, then resume. Nothing that is done is lost."
-        )
-    return Misuse(f"it cannot be written: {error.strerror or error}", where)
+    with whole(path) as begun:
+        _WRITERS[path.suffix](narrow, bare, begun)
 
 
 def _parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:

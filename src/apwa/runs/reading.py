@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from apwa.journal import JournalReader, StoredResult, open_reader
 from apwa.plan import Plan, RowsStep, Step, TemplateStep, load_plan
-from apwa.runs.closing import status_counts, template_batches, template_schema
+from apwa.runs.closing import HIDDEN, status_counts, template_batches, template_schema
 from apwa.runs.delivery import quarantined_batches, write_table_to
 from apwa.runs.desk import KeptSpec, hides, kept_spec, read_tables
 from apwa.runs.directory import RunDirectory
@@ -23,8 +23,6 @@ from apwa.runs.state import load_state
 from apwa.tables import Table, plain_rows
 from apwa.vocabulary import PILOT, RUN, Misuse, Usage
 from apwa.vocabulary.events import Numbered
-
-HIDDEN = "(hidden: the step reads sensitive columns)"
 
 T = TypeVar("T", bound=msgspec.Struct)
 

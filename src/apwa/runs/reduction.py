@@ -248,7 +248,11 @@ def close_reduce(
             pa.field(ERROR, pa.string()),
         ]
     )
-    rows = [_row(item, groups, reduce, results) for item in sorted(finals, key=lambda i: i.group)]
+    hidden = bool(made_sensitive(spec, source))
+    rows = [
+        _row(item, groups, reduce, results, hidden=hidden)
+        for item in sorted(finals, key=lambda i: i.group)
+    ]
     batch = pa.RecordBatch.from_pylist(rows, schema=schema)
     key = tuple(reduce.by)
     sensitive = made_sensitive(spec, source) | (source.sensitive & set(key))
@@ -260,7 +264,12 @@ def close_reduce(
 
 
 def _row(
-    item: Item, groups: Groups, reduce: Reduce, results: dict[int, StoredResult]
+    item: Item,
+    groups: Groups,
+    reduce: Reduce,
+    results: dict[int, StoredResult],
+    *,
+    hidden: bool,
 ) -> dict[str, Any]:
     result = results.get(item.ordinal)
     row: dict[str, Any] = dict(zip(reduce.by, groups.values[item.group], strict=True))
@@ -268,5 +277,5 @@ def _row(
     if result is not None and result.kind is None:
         return row | msgspec.json.decode(result.answer) | {STATUS: "done", ERROR: None}
     if result is not None:
-        return row | {STATUS: "quarantined", ERROR: reason(result)}
+        return row | {STATUS: "quarantined", ERROR: reason(result, hidden=hidden)}
     return row | {STATUS: "skipped", ERROR: "every part of this group is missing"}

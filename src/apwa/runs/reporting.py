@@ -9,6 +9,7 @@ from apwa.plan import TemplateStep
 from apwa.runs.course import Course
 from apwa.runs.desk import hides
 from apwa.runs.ending import Ending
+from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.untrusted import fenced, rows_of, some_done, untrusted
 from apwa.vocabulary import PILOT, RUN, Usage
@@ -131,7 +132,7 @@ def write_report(course: Course, ending: Ending) -> None:
     lines += _failures(course)
     lines += _troubles(desk.reader)
     lines += _decisions(desk.reader)
-    desk.directory.report_path.write_text("\n".join(lines) + "\n")
+    write_text(desk.directory.report_path, "\n".join(lines) + "\n")
 
 
 def _steps(course: Course) -> list[str]:

@@ -19,7 +19,7 @@ from apwa.runs.export import check_target
 from apwa.runs.inputs import look_for_changes, read_inputs
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
-from apwa.vocabulary import Misuse
+from apwa.vocabulary import Misuse, Paused, RunFailed, named
 
 
 async def begin(
@@ -32,7 +32,8 @@ async def begin(
 ) -> Driver:
     """Make a new run: its directory, its snapshots, its journal.
 
-    Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind.
+    Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind; also
+    RunFailed where the disk is full: there is nothing to resume.
     """
     if settings.output:
         check_target(Path(settings.output), settings.force)
@@ -50,12 +51,15 @@ async def begin(
         if request.plan:
             plan, places = load_plan(request.plan, request.plan_source or "plan")
             await driver.course.check(plan, places, offline=True)
-    except BaseException:
+    except BaseException as error:
         try:
             if desk is not None:
                 await desk.close_anyway()
         finally:
             directory.remove()
+        if isinstance(error, (Paused, OSError)):
+            stop = named(error) if isinstance(error, OSError) else error
+            raise RunFailed(stop.what, stop.where, stop.todo) from error
         raise
     return driver
 

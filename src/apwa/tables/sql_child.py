@@ -28,7 +28,7 @@ from apwa.tables.sql_database import Database, shortened
 from apwa.tables.sql_rules import SqlProblem, Text
 from apwa.tables.sql_types import brought, settled
 from apwa.tables.table import Table, write_table
-from apwa.vocabulary import BadInput
+from apwa.vocabulary import BadInput, Paused, named
 
 Request = dict[str, Any]
 _small: list[Database] = []
@@ -210,6 +210,11 @@ def _answer(request: Request) -> dict[str, Any]:
         return {"answer": _WORK[request["work"]](request)}
     except SqlProblem as problem:
         return {"problem": [problem.message, problem.line, problem.column]}
+    except Paused as stop:
+        return {"stop": [stop.what, stop.where, stop.todo]}
+    except OSError as error:
+        stop = named(error)
+        return {"stop": [stop.what, stop.where, stop.todo]}
     except (pa.ArrowException, MemoryError) as error:
         problem = shortened(error, Text(""))
         return {"problem": [problem.message, 0, 0]}

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import Table
+from apwa.vocabulary import Paused
 
 _QUERY_S = 300.0
 _CHECK_S = 5.0
@@ -105,6 +106,8 @@ class _Child:
             raise
         if "problem" in answer:
             raise SqlProblem(*answer["problem"])
+        if "stop" in answer:
+            raise Paused(*answer["stop"])
         if "defect" in answer:
             raise RuntimeError(answer["defect"])
         return answer["answer"]
@@ -151,7 +154,10 @@ class SqlProcess:
     async def run(
         self, sql: str, tables: Mapping[str, Table], into: Path, name: str, key: Sequence[str]
     ) -> Table:
-        """Write a query's result as a table into a folder. Raises SqlProblem."""
+        """Write a query's result as a table into a folder.
+
+        Raises SqlProblem, or Paused on a full disk.
+        """
         request = {
             "work": "run", "sql": sql, "tables": _handles(tables), "into": _absolute(into),
             "name": name, "key": list(key),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import hashlib
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from apwa.vocabulary import BadInput, Values
+from apwa.vocabulary import BadInput, Values, named
 
 CONTENT = {b"apwa.content": b"file"}
 """Metadata of a column that holds a file's content: results name the file and leave it out."""
@@ -297,7 +298,23 @@ def write_table(
     """Write batches as Parquet parts into a folder, which appears whole or not at all.
 
     A folder that is there already, left by a driver that was killed, is written over.
+    Raises Paused if the disk is full.
     """
+    try:
+        return _write_table(name, batches, schema, into, key, source, sensitive)
+    except OSError as error:
+        raise named(error, into) from error
+
+
+def _write_table(
+    name: str,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    into: Path,
+    key: Sequence[str],
+    source: str,
+    sensitive: Iterable[str],
+) -> Table:
     into.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     begun = into.with_name(f"{into.name}.begun-{os.getpid()}")
     shutil.rmtree(begun, ignore_errors=True)  # of a killed process that had the same number
@@ -328,7 +345,8 @@ def write_table(
         begun.rename(into)
     except BaseException:
         if writer is not None:
-            writer.close()
+            with contextlib.suppress(OSError):  # a full disk refuses the rest of it as well
+                writer.close()
         shutil.rmtree(begun, ignore_errors=True)
         raise
     files = tuple(into / part for part in names)

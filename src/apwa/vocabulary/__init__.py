@@ -22,6 +22,8 @@ from apwa.vocabulary.errors import (
     PlanError,
     Problem,
     RunFailed,
+    is_full,
+    named,
 )
 from apwa.vocabulary.identity import PILOT, RUN, ResultKey, RowKey, new_run_id, reuse_key
 from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
@@ -76,6 +78,8 @@ __all__ = [
     "WorkSpec",
     "decode_command",
     "encode_command",
+    "is_full",
+    "named",
     "new_run_id",
     "reuse_key",
 ]

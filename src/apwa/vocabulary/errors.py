@@ -6,7 +6,9 @@ three parts and ends with the error's exit code; no traceback reaches a user unl
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class ApwaError(Exception):
@@ -94,3 +96,28 @@ class Locked(ApwaError):
     """Another driver holds the run, or has taken it over."""
 
     exit_code = 2
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, a quota or a limit leaves no room."""
+    return error.errno in _FULL or "No space left" in str(error) or "File too large" in str(error)
+
+
+def named(error: OSError, path: Path | None = None) -> Paused:
+    """What the system says about a file, as an error for people.
+
+    Such trouble passes, and what is done stays: the run can go on.
+    """
+    where = str(path or error.filename or "")
+    words = error.strerror or str(error)
+    if is_full(error):
+        what = "the disk is full"
+        return Paused(what, where, "Free some space, then try again: nothing done is lost.")
+    return Paused(
+        f"the file cannot be used: {words}",
+        where,
+        "See to it, then try again: nothing done is lost.",
+    )
