@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import PLAN, Apwa, read_rows, write_notes
 
-ROWS = 120
+ROWS = 300
 _DROP_BOUNDING = 24  # prctl(PR_CAPBSET_DROP, …)
 _CAP_DAC_OVERRIDE = 1
 

@@ -1,0 +1,156 @@
+"""kill -9 at the worst moments of a run: each time it goes on as if nothing had been.
+
+The moments are seen from outside, by the files that are half written then. One run is killed at
+all of them in turn, and compared with one that nobody disturbs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import PLAN, Apwa, read_rows
+
+ROWS = 30
+# a query first, so that a child of the run is at work; its rows are wide, so that it takes a while
+WIDE = PLAN.replace("over: notes", "over: copied").replace(
+    "steps:\n", "steps:\n  copied: {query: 'SELECT * FROM notes ORDER BY wide', key: [id]}\n"
+)
+Moment = Callable[[Path], bool]
+
+
+def _query_at_work(at: Path) -> bool:
+    return any(at.glob("home/runs/*/tables/copied/v*.begun-*/part-*"))
+
+
+def _pilot_at_work(at: Path) -> bool:
+    from apwa.runs import RunReader, list_runs
+    from apwa.vocabulary import PILOT
+
+    with RunReader(list_runs(at / "home")[-1]) as reader:
+        return reader.journal.counts(PILOT, "redact").done >= 3
+
+
+def _table_being_closed(at: Path) -> bool:
+    return any(at.glob("home/runs/*/tables/redact/v*.begun-*/part-*"))
+
+
+def _answer_being_written(at: Path) -> bool:
+    try:
+        return any(begun.stat().st_size for begun in at.glob(".out.jsonl.*"))
+    except FileNotFoundError:  # an empty one that only tried whether the place can be written
+        return False
+
+
+@pytest.fixture
+def start(tmp_path: Path, env: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """``start("run", …)``: a run in the background, ended with the test at the latest."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def go(*arguments: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / "words.txt").open("ab") as words:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "apwa", *arguments], cwd=tmp_path, env=env,
+                stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+            )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _kill_when(process: subprocess.Popen[bytes], moment: Moment, at: Path) -> list[int]:
+    """Kill a run at a moment; its children then. Fails if the run ends before."""
+    ended = time.monotonic() + 60
+    while not moment(at):
+        assert process.poll() is None, (at / "words.txt").read_text()
+        assert time.monotonic() < ended, (at / "words.txt").read_text()
+        time.sleep(0.001)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    return [int(child) for child in children]
+
+
+def _all_end(processes: list[int]) -> bool:
+    for _ in range(200):
+        if not any(_lives(process) for process in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # ended, and nobody has asked how yet
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
+def test_a_run_killed_at_every_bad_moment_comes_to_the_answer_of_one_that_never_was(
+    apwa: Apwa, tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], practice
+) -> None:
+    wide = [os.urandom(400_000).hex() for _ in range(ROWS)]
+    texts = [f"Note {n} of Peter Miller, mail peter{n}@example.com." for n in range(1, ROWS + 1)]
+    notes = pa.table({"id": range(1, ROWS + 1), "text": texts, "wide": wide})
+    pq.write_table(notes, tmp_path / "notes.parquet")
+    (tmp_path / "plan.yaml").write_text(WIDE)
+    served = practice("latency=20")
+    common = ("run", "plan.yaml", "--table", "notes=notes.parquet", "--model", served.model,
+              "--yes", "--concurrency", "1")  # fmt: skip
+
+    process = start(*common, "-o", "out.jsonl")
+    moments = (_query_at_work, _pilot_at_work, _table_being_closed, _answer_being_written)
+    for moment in moments:
+        children = _kill_when(process, moment, tmp_path)
+        assert children, "a run has processes of its own for queries and checks"
+        assert _all_end(children), f"{moment.__name__}: a child outlives its run"
+        assert not (tmp_path / "out.jsonl").exists(), moment.__name__
+        process = start("resume", "last")
+    assert process.wait(60) == 0, (tmp_path / "words.txt").read_text()
+
+    assert not any(tmp_path.glob(".out*")), "what the killed one had begun is gone"
+    run = next((tmp_path / "home").glob("runs/*"))
+    assert not any(run.rglob("*begun*")) and not (run / "scratch").exists()
+    asked = served.answered()
+    undisturbed = apwa(*common, "-o", "undisturbed.jsonl", APWA_HOME=str(tmp_path / "other"))
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert sorted(row["id"] for row in rows) == list(range(1, ROWS + 1))  # type: ignore[type-var]
+    assert rows == read_rows(tmp_path / "undisturbed.jsonl")
+    # of all kills, one fell while a call was in flight, and a batch may not have been committed
+    assert asked - (served.answered() - asked) <= 4
+
+
+def test_an_export_killed_while_it_writes_leaves_no_half_file_and_the_next_one_cleans_up(
+    apwa: Apwa, tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    wide = [os.urandom(400_000).hex() for _ in range(ROWS)]
+    notes = pa.table({"id": range(1, ROWS + 1), "text": ["Nobody."] * ROWS, "wide": wide})
+    pq.write_table(notes, tmp_path / "notes.parquet")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    ended = apwa(
+        "run", "plan.yaml", "--table", "notes=notes.parquet", "--model", "practice", "--yes",
+        "--limit", "1", "--no-pilot",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    _kill_when(start("export", "last", "notes", "-o", "out.jsonl"), _answer_being_written, tmp_path)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert any(tmp_path.glob(".out.jsonl.*")), "the moment was hit"
+    again = apwa("export", "last", "notes", "-o", "out.jsonl")
+    assert again.returncode == 0, again.stderr
+    assert len(read_rows(tmp_path / "out.jsonl")) == ROWS
+    assert not any(tmp_path.glob(".out*"))
