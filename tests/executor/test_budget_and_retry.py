@@ -109,9 +109,9 @@ def test_pace_is_never_an_attempt(kind: ErrorKind) -> None:
     assert (judged.follow, judged.charged) == (Follow.RETRY, False)
 
 
-def test_a_row_is_lost_with_its_host_once_and_not_twice() -> None:
-    assert verdict(ErrorKind.HOST_LOST, 2, 1, LIMITS, CHANCE).follow is Follow.RETRY
-    assert verdict(ErrorKind.HOST_LOST, 0, 2, LIMITS, CHANCE).follow is Follow.QUARANTINE
+def test_a_row_is_lost_with_its_host_a_few_times_and_not_for_ever() -> None:
+    assert verdict(ErrorKind.HOST_LOST, 2, 7, LIMITS, CHANCE).follow is Follow.RETRY
+    assert verdict(ErrorKind.HOST_LOST, 0, 8, LIMITS, CHANCE).follow is Follow.QUARANTINE
 
 
 @pytest.mark.parametrize("kind", [k for k in ErrorKind if k.follow is Follow.PAUSE])

@@ -111,7 +111,7 @@ async def test_a_host_says_first_what_it_is_and_then_that_it_lives(driver: Drive
     first = driver.heard[0]
     assert isinstance(first, Described)
     assert (first.host, first.capabilities) == ("h1", ["calculator", "lookup"])
-    assert driver.of(Heartbeat)[0] == Heartbeat(0, 0)
+    assert driver.of(Heartbeat)[0] == Heartbeat(0, 0, number=1)
 
 
 async def test_rows_are_worked_and_told_with_what_they_took(

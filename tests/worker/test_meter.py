@@ -14,6 +14,7 @@ from apwa.worker.calls import bound_of
 PRICE = Price(2.0, 3.0)
 REPLY = ChatReply("ok", [], "end", Tokens(10, 4))
 BOUND = bound_of(100, 20, PRICE)
+FOREVER = float("inf")  # an allotment that does not lapse
 
 
 class Bench:
@@ -51,14 +52,14 @@ async def test_calls_begin_in_the_order_in_which_they_came(bench: Bench) -> None
     tasks = [bench.call(n) for n in range(5)]
     await settle()
     assert bench.order == []
-    bench.meter.grant(Grant("e", 1))
+    bench.meter.grant(Grant("e", 1), FOREVER)
     late = bench.call(5)
     await asyncio.gather(*tasks, late)
     assert bench.order == [0, 1, 2, 3, 4, 5]
 
 
 async def test_a_call_draws_its_bound_and_settles_what_it_took(bench: Bench) -> None:
-    bench.meter.grant(Grant("e", 4, 0.0, 1, BOUND.tokens, BOUND.cost_nusd))
+    bench.meter.grant(Grant("e", 4, 0.0, 1, BOUND.tokens, BOUND.cost_nusd), FOREVER)
     log = CallLog()
     await bench.call(log=log)
     assert log.attempts[0].usage == Usage(1, 10, 4, cost_nusd=32)
@@ -68,10 +69,10 @@ async def test_a_call_draws_its_bound_and_settles_what_it_took(bench: Bench) -> 
     settled, hungry = bench.said[:2]
     assert settled == Settled("e", 1, 14, 32)
     assert hungry == Hungry("e", 1, BOUND.tokens, BOUND.cost_nusd or 0)
-    bench.meter.grant(Grant("e", 4, 0.0, 1, 13, 32))
+    bench.meter.grant(Grant("e", 4, 0.0, 1, 13, 32), FOREVER)
     await settle()
     assert not waiting.done()  # a token short
-    bench.meter.grant(Grant("e", 4, 0.0, 0, 1, 0))
+    bench.meter.grant(Grant("e", 4, 0.0, 0, 1, 0), FOREVER)
     await waiting
     assert len(bench.of(Hungry)) == 2  # once a grant
 
@@ -82,7 +83,7 @@ async def test_unreported_tokens_count_as_the_bound_and_their_cost_is_unknown(
     async def silent(_call_id: str, _left_s: float) -> ChatReply:
         return ChatReply("ok", [], "end", Tokens(reported=False))
 
-    bench.meter.grant(Grant("e", 1))
+    bench.meter.grant(Grant("e", 1), FOREVER)
     log = CallLog()
     await bench.meter.call(silent, BOUND, PRICE, log, 60.0)
     assert log.attempts[0].usage == Usage(1, cost_nusd=None)
@@ -100,7 +101,7 @@ async def test_waits_for_pace_do_not_use_up_the_attempts_time(
             raise ChatFailure(ErrorKind.OVERLOADED, "busy", retry_after_s=0.0, status=503)
         return REPLY
 
-    bench.meter.grant(Grant("e", 1))
+    bench.meter.grant(Grant("e", 1), FOREVER)
     log = CallLog()
     await bench.meter.call(crowded, BOUND, PRICE, log, 60.0)
     assert lefts == [60.0] * 4 and len(log.attempts) == 1
@@ -114,7 +115,7 @@ async def test_a_row_that_breaks_the_connection_each_time_is_suspected_itself(
     async def breaks(_call_id: str, _left_s: float) -> ChatReply:
         raise ChatFailure(ErrorKind.UNREACHABLE, "the connection broke", sent=True)
 
-    bench.meter.grant(Grant("e", 1))
+    bench.meter.grant(Grant("e", 1), FOREVER)
     log = CallLog()
     with pytest.raises(ChatFailure, match="5 times in a row on this row") as failure:
         await bench.meter.call(breaks, BOUND, PRICE, log, 60.0)
@@ -157,7 +158,7 @@ async def test_whatever_happens_grants_are_kept_and_the_sums_add_up(seed: int) -
             most = max(slots, meter.in_flight)
             more = [chance.randrange(3) * n for n in (1, BOUND.tokens, BOUND.cost_nusd or 0)]
             granted = [a + b for a, b in zip(granted, more, strict=True)]
-            meter.grant(Grant("e", slots, 0.0, *more))
+            meter.grant(Grant("e", slots, 0.0, *more), FOREVER)
             most = max(most, meter.in_flight)
         if chance.random() < 0.02:
             number = chance.randrange(len(tasks))

@@ -1,12 +1,14 @@
 """What each host is allotted: slots of the endpoints' gates, leases to fill them, budget. Pure.
 
 The parts of all hosts add up to what the gate allows, and a host gets leases for its part and
-some to spare. Budget goes to the hosts that work; what one has no use for is taken back before
-a cap ends the run.
+some to spare. Slots go to the hosts that have a use for them, and only once another has surely
+given them up (see ``slots``). Budget goes to the hosts that work; what one has no use for is
+taken back before a cap ends the run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from apwa.executor.books import Books
@@ -15,9 +17,10 @@ from apwa.executor.instructions import Instruction, Say, Send
 from apwa.executor.notices import Troubles
 from apwa.executor.rows import StepState
 from apwa.executor.scheduler import MOST_FINISHING, Scheduler
+from apwa.executor.slots import share_out
 from apwa.vocabulary import Follow
 from apwa.vocabulary.events import PaceChanged
-from apwa.vocabulary.messages import Lease, Pace
+from apwa.vocabulary.messages import ANY, Lease, Pace
 
 BATCH = 256  # leases in one message
 _SPARE = 16  # leases beyond the slots, so that a host never waits for the next
@@ -30,7 +33,12 @@ class HostState:
     name: str
     capacity: int
     heard_at: float
+    profile: str = ANY
+    node: str = ""
     alive: bool = True
+    gone: bool = False  # for good; kept until what it was allotted has lapsed
+    leaving: bool = False  # gets no new work
+    sick: bool = False
     in_flight: int = 0
     heartbeat_at: float = 0.0
     says_idle: bool = False  # its last heartbeat knew of no lease
@@ -38,6 +46,10 @@ class HostState:
     missing: int = 0  # heartbeats in a row that lack leases
     missing_below: int = 0  # lease ids that may be missing
     pace: dict[str, int] = field(default_factory=dict[str, int])  # in flight by endpoint
+
+    def works(self, step: StepState) -> bool:
+        """Whether it was given what the step's workers need."""
+        return self.profile in (ANY, step.job.spec.profile)
 
 
 class Allotment:
@@ -71,17 +83,16 @@ class Allotment:
         for host in self.hosts.values():
             for endpoint in self.gates:
                 if self._unused(host, endpoint, trusting=trusting):
-                    share = self.share(host, endpoint)
-                    freed = self.books.reclaim(host.name, endpoint, share) or freed
+                    freed = self.books.reclaim(host.name, endpoint) or freed
         return freed
 
     def end_books(self) -> None:
         """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
         for host in self.hosts.values():
-            if not host.alive:
-                self.books.lost(host.name)
-            for endpoint in self.gates:
-                self.books.reclaim(host.name, endpoint, 0)
+            if host.alive:
+                for endpoint in self.gates:
+                    self.books.reclaim(host.name, endpoint)
+        self.books.end()
 
     # ---- pace
 
@@ -94,6 +105,7 @@ class Allotment:
 
     def pace(self, host: HostState, pace: Pace, now: float) -> None:
         gate = self.gate(pace.endpoint)
+        before = gate.slots, gate.hold_until
         host.pace[pace.endpoint] = pace.in_flight
         in_flight = sum(h.pace.get(pace.endpoint, 0) for h in self.hosts.values())
         leased = sum(s.leased for s in self.scheduler.steps.values() if s.endpoint == pace.endpoint)
@@ -102,30 +114,50 @@ class Allotment:
             kind = sample.kind
             if kind is not None and kind.follow is not Follow.QUARANTINE and sample.message:
                 self.troubles.met(kind, sample.message, "")
-        self.grant(pace.endpoint, now)
+        if (gate.slots, gate.hold_until) != before:
+            self.grant(pace.endpoint, now)
 
-    def share(self, host: HostState, endpoint: str) -> int:
-        """A host's part of an endpoint's slots; the parts of all hosts add up to the whole."""
-        alive = [h.name for h in self.hosts.values() if h.alive]
-        if host.name not in alive:
-            return 0
-        whole, rest = divmod(self.gate(endpoint).slots, len(alive))
-        return min(whole + (alive.index(host.name) < rest), host.capacity)
+    def grant(self, endpoint: str, now: float, *, again: Collection[str] = ()) -> None:
+        """Tell hosts their slots where these have changed, as far as slots are free.
 
-    def grant(self, endpoint: str, now: float, *, again: bool = False) -> None:
-        """Tell hosts their slots where these have changed."""
+        Hosts named in ``again`` are told in any case, which renews what they have.
+        """
         gate = self.gate(endpoint)
         hold_s = max(0.0, gate.hold_until - now)
-        for host in self.hosts.values():
-            if host.alive:
-                share = self.share(host, endpoint)
-                self.books.grant(host.name, endpoint, share, hold_s, gate.hold_until, again=again)
+        held = {name: self.books.held(name, endpoint, now) for name in self.hosts}
+        free = gate.slots - sum(held.values())
+        for name, part in self._parts(endpoint).items():
+            slots = part
+            if part > held[name]:
+                slots = held[name] + max(0, min(free, part - held[name]))
+                free -= slots - held[name]
+            again_it = name in again
+            self.books.grant(name, endpoint, slots, hold_s, gate.hold_until, again=again_it)
         said, at = self._said_slots.get(endpoint, (gate.slots, float("-inf")))
         self._said_slots.setdefault(endpoint, (said, at))
         if (gate.slots >= 2 * said or 2 * gate.slots <= said) and now - at >= 5.0:
             reason = gate.last_limit if gate.slots < said else "it keeps up"
             self._said_slots[endpoint] = (gate.slots, now)
             self._out.append(Say(PaceChanged(endpoint, gate.slots, reason or "latency rises")))
+
+    def _parts(self, endpoint: str) -> dict[str, int]:
+        """What each host should have of an endpoint's slots; they add up to the whole."""
+        steps = [s for s in self.scheduler.steps.values() if s.endpoint == endpoint]
+        wants: dict[str, int] = {}
+        none: dict[str, int] = {}
+        for host in self.hosts.values():
+            if not host.alive:
+                continue
+            mine = [step for step in steps if host.works(step)]
+            more = not host.leaving and any(s.ready or not s.expanded for s in mine)
+            want = host.capacity if more else self.held(host, endpoint)
+            if self.books.starves(host.name, endpoint):
+                want = 0  # slots are of no use to it now, and others may pay their calls
+            if want or (mine and not host.leaving):
+                wants[host.name] = want
+            else:
+                none[host.name] = 0
+        return share_out(self.gate(endpoint).slots, wants) | none
 
     # ---- leases
 
@@ -137,14 +169,14 @@ class Allotment:
         if sum(s.finishing for s in steps) > MOST_FINISHING:
             return
         for host in self.hosts.values():
-            if not host.alive:
+            if not host.alive or host.leaving:
                 continue
             room = host.capacity - sum(
                 s.leased_on[host.name] for s in self.scheduler.steps.values()
             )
             for n, step in enumerate(steps):
-                share = self.share(host, step.endpoint)
-                if share and room > 0:
+                share = self.books.told(host.name, step.endpoint)
+                if share and room > 0 and host.works(step):
                     room -= self._lease(host, step, share, len(steps) - n, room)
 
     def _lease(self, host: HostState, step: StepState, share: int, turns: int, room: int) -> int:
@@ -158,7 +190,9 @@ class Allotment:
         scope, name = step.key
         sent = 0
         while sent < most:
-            items = self.scheduler.lease(step, host.name, min(BATCH, most - sent))
+            items = self.scheduler.lease(
+                step, host.name, min(BATCH, most - sent), alone=self._alone(host, step)
+            )  # fmt: skip
             if not items:
                 break
             sent += len(items)
@@ -173,7 +207,7 @@ class Allotment:
         for host in self.hosts.values():
             for endpoint in self.gates:
                 ahead = self.held(host, endpoint) > 0
-                slots = self.share(host, endpoint)
+                slots = self.books.told(host.name, endpoint)
                 if self.books.feed(host.name, endpoint, slots, ahead=ahead):
                     continue
                 # what others do not need may still pay it, and what they need they may not use up
@@ -194,6 +228,17 @@ class Allotment:
         if not host.alive or self.held(host, endpoint) or not self.books.all_settled(endpoint):
             return False
         return trusting or (host.says_idle and not host.pace.get(endpoint))
+
+    def _alone(self, host: HostState, step: StepState) -> bool:
+        """Whether no other host could work a step's rows now."""
+        return not any(
+            other.alive
+            and not other.leaving
+            and other is not host
+            and other.works(step)
+            and self.books.told(other.name, step.endpoint)
+            for other in self.hosts.values()
+        )
 
     def held(self, host: HostState, endpoint: str) -> int:
         steps = self.scheduler.steps.values()

@@ -1,4 +1,4 @@
-"""The budget in the hands of hosts: blocks, grants and settlements as messages. Pure."""
+"""Slots and budget in the hands of hosts: grants, blocks and settlements as messages. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from apwa.executor.budget import Amount, Budget
 from apwa.executor.instructions import CloseBlock, Instruction, OpenBlock, Send
 from apwa.executor.scheduler import Scheduler
+from apwa.executor.slots import Slots
 from apwa.vocabulary import Caps, Outcome, Usage
-from apwa.vocabulary.messages import Grant, Hungry, Settled
+from apwa.vocabulary.messages import ALLOTMENT_S, Grant, Heartbeat, Hungry, Settled
 
 _ROUNDS = 4  # a block holds calls for so many rounds of the host's slots
 
@@ -23,7 +24,10 @@ class Books:
         self._bounds: dict[str, Amount] = {}  # the most that one call of the holder may take
         self._hungry: set[str] = set()
         self._opening: set[str] = set()
-        self._told: dict[str, tuple[int, float]] = {}  # slots and hold that the host was told
+        self._slots: dict[str, Slots] = {}
+        self._ended: set[str] = set()  # hosts of which nothing more comes
+        self._grants = 0
+        self._beats: dict[str, tuple[int, float]] = {}  # last heartbeat of a host, heard when
         self._woken: dict[str, int] = {}
         self._seen_calls: dict[str, int] = {}
 
@@ -33,7 +37,9 @@ class Books:
 
     def holder(self, host: str, endpoint: str) -> str:
         name = f"{host}/{endpoint}"
-        self._holders.setdefault(name, (host, endpoint))
+        if name not in self._holders:
+            self._holders[name] = (host, endpoint)
+            self._slots[name] = Slots()
         return name
 
     # ---- pace and pay out
@@ -49,13 +55,21 @@ class Books:
         again: bool,
     ) -> None:
         """Tell a host its slots, if they are other than it was told, or ``again``."""
-        name = self.holder(host, endpoint)
-        if again or self._told.get(name) != (slots, hold_until):
-            self._told[name] = (slots, hold_until)
+        known = self._slots[self.holder(host, endpoint)]
+        if again or (known.told, known.hold_until) != (slots, hold_until):
+            known.hold_until = hold_until
             self._send(host, endpoint, slots, Amount(), hold_s)
 
-    def pay(self, host: str, endpoint: str, slots: int, amount: tuple[int, int, int]) -> None:
-        self._send(host, endpoint, slots, Amount(*amount))
+    def pay(self, host: str, endpoint: str, amount: tuple[int, int, int]) -> None:
+        self._send(host, endpoint, self.told(host, endpoint), Amount(*amount))
+
+    def told(self, host: str, endpoint: str) -> int:
+        """The slots that a host was told last."""
+        return self._slots[self.holder(host, endpoint)].told
+
+    def held(self, host: str, endpoint: str, now: float) -> int:
+        """The most slots that a host may have in use."""
+        return self._slots[self.holder(host, endpoint)].held(now)
 
     def _send(
         self, host: str, endpoint: str, slots: int, amount: Amount, hold_s: float = 0.0
@@ -63,9 +77,29 @@ class Books:
         calls, tokens, cost = (
             None if cap is None else n for cap, n in zip(self.budget.caps, amount, strict=True)
         )
-        self._out.append(Send(host, Grant(endpoint, slots, hold_s, calls, tokens, cost)))
+        self._grants += 1
+        beat, heard_at = self._beats.get(host, (0, 0.0))
+        known = self._slots[self.holder(host, endpoint)]
+        known.tell(self._grants, slots, heard_at + ALLOTMENT_S)
+        grant = Grant(endpoint, slots, hold_s, calls, tokens, cost, self._grants, beat)
+        self._out.append(Send(host, grant))
 
     # ---- what hosts say
+
+    def described(self, host: str, now: float) -> None:
+        """A host has begun: what one of that name held is gone, and what it drew unknown."""
+        self._beats[host] = (0, now)
+        self.lost(host)
+        self._ended.discard(host)
+
+    def heard(self, host: str, beat: Heartbeat, now: float) -> None:
+        """A heartbeat: allotments can be renewed, and some are confirmed."""
+        if beat.number <= self._beats.get(host, (0, 0.0))[0]:
+            return  # an old one, late
+        self._beats[host] = (beat.number, now)
+        for endpoint, (number, in_flight) in beat.granted.items():
+            if f"{host}/{endpoint}" in self._slots:
+                self._slots[f"{host}/{endpoint}"].heard(number, in_flight)
 
     def saw(self, host: str, items: Sequence[Outcome], scheduler: Scheduler) -> None:
         """Take the details of calls from outcomes that are counted: settlements lack them."""
@@ -90,12 +124,12 @@ class Books:
             self.budget.saw(name, output, cached, reasoning, priced=not unpriced)
             self._seen_calls[name] = self._seen_calls.get(name, 0) + calls
 
-    def all_settled(self, endpoint: str) -> bool:
-        """Whether hosts have settled every call of the endpoint that results tell of."""
+    def all_settled(self, endpoint: str, host: str = "") -> bool:
+        """Whether hosts, or one, have settled every call of the endpoint that results tell of."""
         return all(
             self.budget.settled_calls(name) >= self._seen_calls.get(name, 0)
-            for name, (_, where) in self._holders.items()
-            if where == endpoint
+            for name, (who, where) in self._holders.items()
+            if where == endpoint and host in ("", who) and who not in self._ended
         )
 
     def settled(self, host: str, message: Settled) -> None:
@@ -138,8 +172,12 @@ class Books:
             # what it waits for comes back to it from its own calls: let it look again
             self._woken[name] = settled
             self._hungry.discard(name)
-            self.pay(host, endpoint, slots, limit)
+            self.pay(host, endpoint, limit)
         return True
+
+    def starves(self, host: str, endpoint: str) -> bool:
+        """Whether a holder waits for budget."""
+        return self.holder(host, endpoint) in self._hungry
 
     def pays(self, host: str, endpoint: str) -> bool:
         """Whether a holder has something left and can pay its next call."""
@@ -156,7 +194,7 @@ class Books:
         self._opening.discard(holder)
         return self._holders[holder]
 
-    def reclaim(self, host: str, endpoint: str, slots: int) -> bool:
+    def reclaim(self, host: str, endpoint: str) -> bool:
         """Take back what a holder has left, and close its blocks; whether there was any."""
         name = self.holder(host, endpoint)
         if name in self._opening:
@@ -164,19 +202,26 @@ class Books:
         rest = self.budget.outstanding(name)
         closings = self.budget.take_back(name)
         if closings:
-            self.pay(host, endpoint, slots, Amount().minus(rest))
+            self.pay(host, endpoint, Amount().minus(rest))
         self._out += [CloseBlock(closing) for closing in closings]
         self.record()
         return bool(closings)
 
-    def lost(self, host: str) -> None:
-        """A host has begun anew: what it held counts as spent."""
+    def lost(self, host: str, *, ended: bool = True) -> None:
+        """What a host held counts as spent; its slots are free once it has surely ``ended``."""
+        self._ended.add(host)
         for name, (where, _) in self._holders.items():
             if where == host:
                 closings = self.budget.take_back(name, whole=True)
                 self._out += [CloseBlock(closing) for closing in closings]
                 self._hungry.discard(name)
-                self._told.pop(name, None)
+                if ended:
+                    self._slots[name] = Slots()
+
+    def end(self) -> None:
+        """No host is left: blocks that are open yet count as spent whole."""
+        for host in {host for host, _ in self._holders.values()}:
+            self.lost(host)
 
     def record(self) -> None:
         """Write down spending that no block is open for."""

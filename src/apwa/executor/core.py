@@ -13,9 +13,11 @@ in flight is finished and committed, and every open step ends. A resumed run has
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from apwa.executor.allotment import BATCH, Allotment, HostState
 from apwa.executor.books import Books
+from apwa.executor.health import Health
 from apwa.executor.instructions import Instruction, Say, Send
 from apwa.executor.notices import progress
 from apwa.executor.rows import Finished, StepState
@@ -29,6 +31,7 @@ from apwa.vocabulary.messages import (
     CloseStep,
     Described,
     FromHost,
+    Gone,
     Heartbeat,
     Hungry,
     Lease,
@@ -38,6 +41,7 @@ from apwa.vocabulary.messages import (
     Returned,
     Revoke,
     Settled,
+    Shutdown,
     ToHost,
 )
 
@@ -46,6 +50,21 @@ _MISSING = 3  # heartbeats in a row that know fewer leases than were sent
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
 _PROGRESS_S = 1.0
 _GIVE_UP_S = 10.0  # after a stop, for leases of which nothing is heard
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What open steps could use of one kind of hosts.
+
+    Attributes:
+        resources: Of one host, as the templates ask for them.
+        slots: Calls at once that the gates allow and that there are rows for.
+        rows: Rows that are not finished.
+    """
+
+    resources: dict[str, float]
+    slots: int
+    rows: int
 
 
 class Core:
@@ -68,6 +87,7 @@ class Core:
         self.allotment = Allotment(self.scheduler, self.books, ceiling, self._out)
         self.hosts = self.allotment.hosts
         self.gates = self.allotment.gates
+        self.health = Health()
         self._max_failures = max_failures
         self._stopped_at: float | None = None
         self._revoked_at: float | None = None
@@ -98,7 +118,9 @@ class Core:
     def open_step(self, job: StepJob, now: float) -> StepState:
         step = self.scheduler.open(job, now)
         self.allotment.gate(job.spec.endpoint)
-        self._to_all(OpenStep(job.scope, job.spec))
+        for host in self.hosts.values():
+            if host.alive and host.works(step):
+                self._out.append(Send(host.name, OpenStep(job.scope, job.spec)))
         self.allotment.grant(job.spec.endpoint, now)
         return step
 
@@ -125,13 +147,17 @@ class Core:
             self._described(message, now)
             return
         state = self.hosts.get(host)
-        if state is None:
+        if state is None or state.gone:
             return  # its first word was lost; it will be asked to describe itself by a restart
+        if isinstance(message, Gone):
+            self._gone(state, message, now)
+            return
         state.heard_at = now
         if not state.alive:
             self._back(state, now)
         match message:
             case Outcomes(items=items):
+                self.health.outcomes(host, items)
                 self.books.saw(host, items, self.scheduler)
                 self.scheduler.outcomes(host, items, now)
                 self._after_outcomes(now)
@@ -140,6 +166,7 @@ class Core:
                 self.scheduler.returned(ids)
                 self._fill()
             case Pace():
+                self.health.calls(host, message.samples, now)
                 self.allotment.pace(state, message, now)
                 self._fill()
             case Hungry():
@@ -167,7 +194,33 @@ class Core:
         host, endpoint = self.books.opened(holder, block, limit)
         state = self.hosts.get(host)
         if state is not None:
-            self.books.pay(host, endpoint, self.allotment.share(state, endpoint), limit)
+            self.books.pay(host, endpoint, limit)
+
+    # ---- hosts that come and go
+
+    def demands(self) -> dict[str, Demand]:
+        """What open steps could use of hosts, by profile."""
+        found: dict[str, Demand] = {}
+        if self.paused:
+            return found
+        for step in self.scheduler.steps.values():
+            spec = step.job.spec
+            rows = len(step.job.todo) - step.done - step.quarantined
+            slots = min(self.gates[spec.endpoint].slots, rows)
+            known = found.get(spec.profile, Demand(spec.resources, 0, 0))
+            found[spec.profile] = Demand(spec.resources, known.slots + slots, known.rows + rows)
+        return found
+
+    def retire(self, host: str, now: float) -> None:
+        """Give a host no new work; it is sent home when it has finished what it has begun."""
+        state = self.hosts.get(host)
+        if state is None or state.gone or state.leaving:
+            return
+        state.leaving = True
+        self._revoke(begun=False, only=host)
+        for endpoint in self.gates:
+            self.allotment.grant(endpoint, now)
+        self._send_home(now)
 
     # ---- limits and stops
 
@@ -190,7 +243,7 @@ class Core:
             for gate in self.gates.values():
                 gate.set_ceiling(limits.concurrency)
         for endpoint in self.gates:
-            self.allotment.grant(endpoint, now, again=True)
+            self.allotment.grant(endpoint, now, again=self.hosts)
         self._feed()
 
     # ---- time
@@ -199,11 +252,17 @@ class Core:
         """Let time pass: retries, silent hosts, dead endpoints, progress."""
         late = 0.0 if self._ticked_at is None else now - self._ticked_at
         self._ticked_at = now
-        for host in self.hosts.values():
+        for host in list(self.hosts.values()):
+            if host.gone:
+                if all(not self.books.held(host.name, e, now) for e in self.gates):
+                    del self.hosts[host.name]
+                continue
             if late > 2.0:  # we ourselves were held up: that is no silence of the hosts
                 host.heard_at += late
             if host.alive and now - host.heard_at > SILENCE_S:
                 self._lost(host, now)
+        self._look_for_sick(now)
+        self._send_home(now)
         self.scheduler.due(now)
         self._feed()
         for endpoint, gate in self.gates.items():
@@ -220,24 +279,69 @@ class Core:
 
     def _described(self, message: Described, now: float) -> None:
         known = self.hosts.get(message.host)
-        if known is not None:  # it has begun anew: what it held is gone, and what it drew unknown
-            if known.alive:
-                self._lost(known, now)
-            self.books.lost(message.host)
-        self.hosts[message.host] = HostState(message.host, message.capacity, now)
-        self._out.append(Say(HostChanged(message.host, "joined")))
+        if known is not None and known.alive:  # it has begun anew: what it held is gone
+            self._lost(known, now)
+        self.books.described(message.host, now)
+        host = HostState(message.host, message.capacity, now, message.profile, message.node)
+        self.hosts[message.host] = host
+        self._out.append(Say(HostChanged(message.host, "joined", message.node)))
         for step in self.scheduler.steps.values():
-            self._out.append(Send(message.host, OpenStep(step.job.scope, step.job.spec)))
+            if host.works(step):
+                self._out.append(Send(message.host, OpenStep(step.job.scope, step.job.spec)))
         for endpoint in self.gates:
-            self.allotment.grant(endpoint, now, again=True)
+            self.allotment.grant(endpoint, now, again=self.hosts)
         self._fill()
 
     def _lost(self, host: HostState, now: float) -> None:
         host.alive = False
-        count = self.scheduler.host_lost(host.name, now)
+        count = self.scheduler.host_lost(host.name)
         self._out.append(Say(HostChanged(host.name, "lost", f"{count} leases taken back")))
         for endpoint in self.gates:
             self.allotment.grant(endpoint, now)
+
+    def _gone(self, host: HostState, gone: Gone, now: float) -> None:
+        """It has ended for good. Its node may only be cut off: its slots then lapse first."""
+        host.alive, host.gone = False, True
+        count = self.scheduler.host_lost(host.name, gone.words, alone=gone.alone)
+        self.books.lost(host.name, ended=gone.alone)
+        self.health.forget(host.name)
+        words = f"{count} leases taken back; {gone.words}"
+        self._out.append(Say(HostChanged(host.name, "lost", words)))
+        for endpoint in self.gates:
+            self.allotment.grant(endpoint, now)
+        self._fill()
+
+    def _look_for_sick(self, now: float) -> None:
+        found = self.health.sick([h.name for h in self._at_work()], now)
+        if found is None:
+            return
+        host, words = self.hosts[found[0]], found[1]
+        host.leaving = host.sick = True
+        self._revoke(begun=True, only=host.name)
+        excused = self.scheduler.excuse(host.name)
+        if excused:
+            words = f"{words} ({excused} attempts of rows are not counted)"
+        self._out.append(Say(HostChanged(host.name, "sick", words)))
+        for endpoint in self.gates:
+            self.allotment.grant(endpoint, now)
+
+    def _at_work(self) -> list[HostState]:
+        return [h for h in self.hosts.values() if h.alive and not h.leaving]
+
+    def _send_home(self, now: float) -> None:
+        """End hosts that are to leave and hold nothing any more."""
+        for host in [h for h in self.hosts.values() if h.alive and h.leaving]:
+            if any(step.leased_on[host.name] for step in self.scheduler.steps.values()):
+                continue
+            if any(not self.books.all_settled(endpoint, host.name) for endpoint in self.gates):
+                continue
+            for endpoint in self.gates:
+                self.books.reclaim(host.name, endpoint)
+            host.alive, host.gone = False, True
+            self.books.lost(host.name, ended=False)
+            self.health.forget(host.name)
+            self._out.append(Send(host.name, Shutdown()))
+            self._out.append(Say(HostChanged(host.name, "left")))
 
     def _back(self, host: HostState, now: float) -> None:
         """It was only slow. What it has not begun is elsewhere now."""
@@ -246,9 +350,12 @@ class Core:
         if expired := self.scheduler.expired_on(host.name):
             self._out.append(Send(host.name, Revoke(expired)))
         for endpoint in self.gates:
-            self.allotment.grant(endpoint, now, again=True)
+            self.allotment.grant(endpoint, now, again=self.hosts)
 
     def _heartbeat(self, host: HostState, beat: Heartbeat, now: float) -> None:
+        self.books.heard(host.name, beat, now)
+        for endpoint in self.gates:
+            self.allotment.grant(endpoint, now, again=(host.name,))
         host.in_flight = beat.in_flight
         host.says_idle = beat.leases == 0
         if not beat.in_flight:
@@ -328,10 +435,11 @@ class Core:
             now,
         )
 
-    def _revoke(self, *, begun: bool) -> None:
+    def _revoke(self, *, begun: bool, only: str = "") -> None:
         held: dict[str, list[int]] = {}
         for lease_id, row in self.scheduler.leases.items():
-            held.setdefault(row.host, []).append(lease_id)
+            if not only or row.host == only:
+                held.setdefault(row.host, []).append(lease_id)
         for host, ids in held.items():
             self._out.append(Send(host, Revoke(ids, begun=begun)))
 

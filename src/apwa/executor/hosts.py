@@ -20,6 +20,8 @@ from apwa.capabilities import Registry
 from apwa.models import ChatModel
 from apwa.vocabulary import ErrorKind, LeaseItem, Outcome
 from apwa.vocabulary.messages import (
+    ALLOTMENT_S,
+    ANY,
     Ack,
     CloseStep,
     Described,
@@ -81,12 +83,23 @@ class LocalHost:
         models: Clients by ``WorkSpec.endpoint``; looked at when a step opens, so it may grow.
         registry: The capabilities that steps may be granted.
         checks: Evaluates the checks of contracts.
+        profile: The resources it was given.
+        node: Where it runs, in words.
     """
 
     def __init__(
-        self, name: str, models: Mapping[str, ChatModel], registry: Registry, checks: Evaluator
+        self,
+        name: str,
+        models: Mapping[str, ChatModel],
+        registry: Registry,
+        checks: Evaluator,
+        *,
+        profile: str = ANY,
+        node: str = "",
     ) -> None:
         self._name = name
+        self._profile = profile
+        self._node = node
         self._models = models
         self._registry = registry
         self._checks = checks
@@ -101,6 +114,7 @@ class LocalHost:
         self._said: deque[FromHost] = deque()
         self._news = asyncio.Event()
         self._beat: asyncio.Task[None] | None = None
+        self._beats: dict[int, float] = {}  # when the last heartbeats were sent
         self._ended = False
 
     @property
@@ -109,7 +123,9 @@ class LocalHost:
 
     async def start(self) -> None:
         versions = {"apwa": version("apwa"), "python": platform.python_version()}
-        self._say(Described(self._name, CAPACITY, self._registry.names, versions))
+        names = self._registry.names
+        self._beats[0] = time.monotonic()
+        self._say(Described(self._name, CAPACITY, names, versions, self._profile, self._node))
         self._beat = asyncio.create_task(self._beating())
 
     def send(self, message: ToHost) -> None:
@@ -122,7 +138,8 @@ class LocalHost:
                 self._forget(message.lease_ids)
             case Grant():
                 lane = self._lane(message.endpoint)
-                lane.meter.grant(message)
+                # of a heartbeat that is forgotten: what it allotted has lapsed
+                lane.meter.grant(message, self._beats.get(message.beat, 0.0) + ALLOTMENT_S)
                 self._run(lane)
             case Revoke():
                 self._revoke(message)
@@ -306,15 +323,22 @@ class LocalHost:
             if now - reminded >= _AGAIN_S:
                 reminded = now
                 self._remind(now)
-            oldest = next(iter(self._running.values()), None)
-            self._say(
-                Heartbeat(
-                    len(self._held),
-                    sum(lane.meter.in_flight for lane in self._lanes.values()),
-                    0.0 if oldest is None else now - oldest.leased_at,
-                    -1 if oldest is None else oldest.item.ordinal,
-                )
-            )
+            self._say(self._heartbeat(now))
+
+    def _heartbeat(self, now: float) -> Heartbeat:
+        number = max(self._beats) + 1
+        self._beats[number] = now
+        self._beats = {n: at for n, at in self._beats.items() if at > now - ALLOTMENT_S}
+        meters = {name: lane.meter for name, lane in self._lanes.items()}
+        oldest = next(iter(self._running.values()), None)
+        return Heartbeat(
+            len(self._held),
+            sum(meter.in_flight for meter in meters.values()),
+            0.0 if oldest is None else now - oldest.leased_at,
+            -1 if oldest is None else oldest.item.ordinal,
+            number,
+            {name: (meter.taken, meter.in_flight) for name, meter in meters.items()},
+        )
 
     def _remind(self, now: float) -> None:
         """Tell again what the driver has not acknowledged, or not answered."""

@@ -13,7 +13,7 @@ from apwa.vocabulary import ErrorKind, Follow, WorkLimits
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
-HOSTS_LOST = 2  # a row that was lost with its host so often is set aside
+HOSTS_LOST = 8  # a row that was lost with its host so often is set aside, whatever the reason
 
 
 class Verdict(NamedTuple):

@@ -14,6 +14,8 @@ class Row:
     """An open row. An object only from its expansion to its commit."""
 
     __slots__ = (
+        "avoid",
+        "blamed",
         "charged",
         "followers",
         "host",
@@ -22,6 +24,7 @@ class Row:
         "past",
         "settled",
         "step",
+        "suspect",
         "work",
     )
 
@@ -31,7 +34,10 @@ class Row:
         self.lease_id = 0  # 0: not leased
         self.host = ""
         self.charged = 0  # attempts that count against the row
+        self.blamed: list[str] = []  # the hosts of these attempts
+        self.avoid = ""  # the host where it failed last: another tries it, where there is one
         self.lost = 0  # times it was lost with its host
+        self.suspect = False  # a host's process ended while it was there
         self.past: list[Attempt] = []  # calls of attempts that failed
         self.settled = False  # has a result, committed or about to be
         self.followers: list[Row] | None = None  # rows that wait for this one's answer

@@ -10,6 +10,9 @@ or it is a *follower*: its request equals one under way, and it waits for that o
 follower whose leader is set aside takes its place. Refused rows and rows whose answer is known
 are finished without a lease. Counts move only when the journal has the result.
 
+A row on a host whose process ends by itself is a *suspect*: it may have been the reason. A
+host gets one suspect at a time, so that the next such end tells which row it was.
+
 A lease that is taken back from a lost host is remembered for a while: should its result come
 after all, it is taken if the row has none yet, and the newer lease is revoked.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,6 +62,7 @@ class Scheduler:
         self.acks: list[tuple[str, int]] = []
         self.revokes: list[tuple[str, int]] = []
         self.halts: list[Halt] = []
+        self._suspects: Counter[str] = Counter()  # leased, by host
         self._expired: OrderedDict[int, tuple[str, Row]] = OrderedDict()
         self._finishing: set[int] = set()  # leases whose result is not committed yet
         self._retries: list[tuple[float, int, Row]] = []
@@ -108,13 +112,19 @@ class Scheduler:
 
     # ---- leases out
 
-    def lease(self, step: StepState, host: str, most: int) -> list[LeaseItem]:
-        """Lease up to ``most`` rows of a step to a host."""
+    def lease(
+        self, step: StepState, host: str, most: int, *, alone: bool = True
+    ) -> list[LeaseItem]:
+        """Lease up to ``most`` rows of a step to a host, ``alone`` if there is no other."""
         items: list[LeaseItem] = []
+        not_here: list[Row] = []
         ready, leases = step.ready, self.leases
         while ready and len(items) < most:
             row = ready.popleft()
             work = row.work
+            if (row.suspect and self._suspects[host]) or (row.avoid == host and not alone):
+                not_here.append(row)
+                continue
             step.waiting -= 1
             step.waiting_bytes -= work.size_bytes
             if row.settled:
@@ -122,10 +132,12 @@ class Scheduler:
             lease_id = self._next_lease
             self._next_lease += 1
             row.lease_id, row.host = lease_id, host
+            self._suspects[host] += row.suspect
             leases[lease_id] = row
             items.append(
                 LeaseItem(lease_id, work.ordinal, work.generation, work.reuse_key, work.values)
             )
+        ready.extendleft(reversed(not_here))
         step.leased += len(items)
         step.leased_on[host] += len(items)
         return items
@@ -150,13 +162,10 @@ class Scheduler:
     def outcomes(self, host: str, items: Sequence[Outcome], now: float) -> None:
         """Take in what a host made of leases, in any order, any number of times."""
         for outcome in items:
-            row = self.leases.pop(outcome.lease_id, None)
+            row = self._take_back(outcome.lease_id)
             if row is None:
                 self._late(host, outcome)
                 continue
-            row.step.leased -= 1
-            row.step.leased_on[row.host] -= 1
-            row.lease_id = 0
             if outcome.kind is None:
                 self._done(host, row, outcome)
             else:
@@ -169,8 +178,12 @@ class Scheduler:
             if row is not None:
                 self._again(row)
 
-    def host_lost(self, host: str, now: float) -> int:
-        """Take back all leases of a host; how many."""
+    def host_lost(self, host: str, words: str = "", *, alone: bool = False) -> int:
+        """Take back all leases of a host; how many.
+
+        ``alone``: its process has ended and nothing else with it, for the reason in ``words``. A
+        row for which that is so twice is set aside.
+        """
         lost = [lease_id for lease_id, row in self.leases.items() if row.host == host]
         for lease_id in lost:
             row = self.leases[lease_id]
@@ -179,13 +192,31 @@ class Scheduler:
             row.lost += 1
             kind = ErrorKind.HOST_LOST
             limits = row.step.job.spec.limits
-            if verdict(kind, row.charged, row.lost, limits, self._chance).follow is Follow.RETRY:
+            message = ""
+            if alone and row.suspect:
+                message = f"twice the process of its host ended while it worked: {words}"
+            elif verdict(kind, row.charged, row.lost, limits, self._chance).follow is Follow.RETRY:
+                row.suspect = row.suspect or alone
                 row.step.retries += 1
                 self._again(row)
             else:
                 message = f"lost with its host {row.lost} times, last {host}"
+            if message:
                 self._finish(row, _set_aside(row, kind, message, 0.0, host, b""))
         return len(lost)
+
+    def excuse(self, host: str) -> int:
+        """Take attempts back that failures on a sick host have charged to rows; how many."""
+        waiting = [entry[2] for entry in self._retries]
+        for step in self.steps.values():
+            waiting += step.ready
+        excused = 0
+        for row in [*waiting, *self.leases.values()]:
+            if host in row.blamed:
+                excused += row.blamed.count(host)
+                row.charged -= row.blamed.count(host)
+                row.blamed = [name for name in row.blamed if name != host]
+        return excused
 
     def expired_on(self, host: str) -> list[int]:
         """Leases that were taken back from a host and may still be held there."""
@@ -258,6 +289,9 @@ class Scheduler:
             return
         row.past = _attempts(row, outcome)
         row.charged += charged
+        if charged:
+            row.blamed.append(host)
+        row.avoid = host
         self.acks.append((host, outcome.lease_id))
         if follow is Follow.PAUSE:
             self.halts.append(Halt(kind, outcome.message, row.step.job.spec.step))
@@ -312,6 +346,7 @@ class Scheduler:
         if row is not None:
             row.step.leased -= 1
             row.step.leased_on[row.host] -= 1
+            self._suspects[row.host] -= row.suspect
             row.lease_id = 0
         return row
 

@@ -17,7 +17,9 @@ from apwa.vocabulary import ContractSpec, ErrorKind, Usage, WorkSpec
 from apwa.vocabulary.events import HostChanged
 from apwa.vocabulary.messages import (
     Ack,
+    Described,
     FromHost,
+    Gone,
     Heartbeat,
     Lease,
     Outcomes,
@@ -61,6 +63,9 @@ class Course:
         self.excused = 0  # calls that crashes may have made for nothing
         self._chance = random.Random(f"course {seed}")
         self._hosts: dict[str, SimHost] = {}
+        self._met: dict[str, SimHost] = {}  # those of which the driver has heard
+        self._given_up: list[SimHost] = []
+        self._most_slots = 0
         self._cut_off: dict[str, float] = {}
         self._fifo: dict[tuple[str, str], float] = {}
         self._core: Core | None = None
@@ -76,6 +81,10 @@ class Course:
         plan, at = self.plan, self.clock.at
         for when in plan.host_crashes:
             at(when, self._crash_host)
+        for when in plan.ends:
+            at(when, lambda: self._end_host(alone=True))
+        for when in plan.given_up:
+            at(when, lambda: self._end_host(alone=False))
         for when, for_s in plan.silences:
             at(when, lambda for_s=for_s: self._cut_off_host(for_s))
         for when in plan.driver_crashes:
@@ -125,6 +134,7 @@ class Course:
             epoch=self._epoch,
         )
         self._committing = False
+        self._most_slots = 0
         self._fifo.clear()
         for n in range(self.plan.hosts):
             self._start_host(f"h{n}")
@@ -146,8 +156,9 @@ class Course:
         finishing = sum(s.finishing for s in core.scheduler.steps.values())
         self.excused += len(core.scheduler.leases) + finishing
         self.excused += sum(len(host.running) for host in self._hosts.values())
-        for host in self._hosts.values():
+        for host in [*self._hosts.values(), *self._given_up]:
             host.dead = True
+        self._given_up.clear()
         self._core, self._work = None, {}
         self.clock.after(1.0, self._start_driver)
 
@@ -225,24 +236,51 @@ class Course:
         host.dead = True
         self.excused += host.leases
         core = self._core
-        self.clock.after(
-            self._chance.uniform(0.5, 30.0),
-            lambda: self._start_host(host.name) if core is self._core else None,
-        )
+
+        def begin_anew() -> None:
+            if core is self._core and self._hosts.get(host.name) is host:
+                self._start_host(host.name)
+
+        self.clock.after(self._chance.uniform(0.5, 30.0), begin_anew)
+
+    def _end_host(self, *, alone: bool) -> None:
+        """A host ends, or only seems to; another takes its place."""
+        core = self._core
+        host = self._hosts[self._chance.choice(sorted(self._hosts))]
+        if core is None or host.dead:
+            return
+        if alone:
+            host.dead = True
+            self.excused += host.leases
+        else:
+            self._given_up.append(host)
+        del self._hosts[host.name]
+
+        def told() -> None:
+            if core is self._core:
+                core.message(host.name, Gone("it ended", alone=alone), self.clock.now)
+                self._drive(core)
+
+        self.clock.after(self._chance.uniform(0.01, 3.0), told)
+        self._start_host(f"{host.name}'")
 
     def _cut_off_host(self, for_s: float) -> None:
         name = self._chance.choice(sorted(self._hosts))
         self._cut_off[name] = self.clock.now + for_s
 
     def _to_host(self, name: str, message: ToHost) -> None:
-        host = self._hosts[name]
+        host = self._hosts.get(name)
+        if host is None or self._met.get(name) is not host:
+            return  # what the driver means has ended or is cut off for good
         self._carry(name, "to", message, lambda: None if host.dead else host.receive(message))
 
     def _from_host(self, host: SimHost, message: FromHost) -> None:
         core = self._core
 
         def arrive() -> None:
-            if core is self._core and core is not None and self._hosts[host.name] is host:
+            if core is self._core and core is not None and self._hosts.get(host.name) is host:
+                if isinstance(message, Described):
+                    self._met[host.name] = host
                 core.message(host.name, message, self.clock.now)
                 self._drive(core)
 
@@ -278,8 +316,22 @@ class Course:
                     self._broken(f"calls cost {real}, and the journal knows of {said}")
                 if cap is not None and said > cap:
                     self._broken(f"a cap of {cap} is passed by {said}")
-        if thorough and self._core is not None:
-            self._check_rows(self._core)
+        if self._core is not None:
+            self._check_slots(self._core)
+            if thorough:
+                self._check_rows(self._core)
+
+    def _check_slots(self, core: Core) -> None:
+        """No host has more slots than the driver knows of, and all together none too many."""
+        now, books = self.clock.now, core.books
+        hosts = [*self._hosts.values(), *self._given_up]
+        for host in hosts:
+            if host.slots > books.held(host.name, ENDPOINT, now):
+                self._broken(f"{host.name} has {host.slots} slots, and the driver knows of fewer")
+        held = sum(books.held(host.name, ENDPOINT, now) for host in hosts)
+        if held > max(core.allotment.gate(ENDPOINT).slots, self._most_slots):
+            self._broken(f"{held} slots are held by hosts, more than the gate allows")
+        self._most_slots = held
 
     def _check_rows(self, core: Core) -> None:
         leased: Counter[StepState] = Counter()

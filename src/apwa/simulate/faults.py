@@ -19,6 +19,8 @@ class FaultPlan:
     doubled: float
     late: float  # of messages that take seconds instead of milliseconds
     host_crashes: tuple[float, ...]
+    ends: tuple[float, ...]  # a host ends, and the driver is told so at once
+    given_up: tuple[float, ...]  # a host is cut off for good and said to be dead, and works on
     silences: tuple[tuple[float, float], ...]  # (from, for how long) a host is cut off
     driver_crashes: tuple[float, ...]
     storms: tuple[tuple[float, float], ...]  # (from, for how long) the endpoint answers 429
@@ -56,6 +58,8 @@ def fault_plan(seed: int) -> FaultPlan:
         doubled=0.2 * rough * chance.random(),
         late=0.1 * rough * chance.random(),
         host_crashes=times(round(3 * rough)),
+        ends=times(round(2 * rough)),
+        given_up=times(round(2 * rough)),
         silences=tuple((at, chance.uniform(1.0, 25.0)) for at in times(round(2 * rough))),
         driver_crashes=times(round(3 * rough)),
         storms=tuple((at, chance.uniform(1.0, 20.0)) for at in times(2)),

@@ -10,6 +10,7 @@ from apwa.executor.budget import Amount
 from apwa.simulate.world import BOUND, Clock, Endpoint
 from apwa.vocabulary import Attempt, ErrorKind, LeaseItem, Outcome, Usage
 from apwa.vocabulary.messages import (
+    ALLOTMENT_S,
     Ack,
     Described,
     FromHost,
@@ -50,13 +51,22 @@ class SimHost:
         self._unacked: dict[int, Outcome] = {}
         self._known: set[int] = set()
         self._slots = 0
+        self._granted_last = 0
+        self._lapses_at = 0.0
+        self._beats: list[float] = []
         self._hold_until = 0.0
         self._held: list[int | None] = [None, None, None]
         self._hungry = False
 
     def start(self) -> None:
+        self._beats.append(self._clock.now)
         self._say(self, Described(self.name, 64, [], {}))
         self._clock.after(_BEAT_S, self._beat)
+
+    @property
+    def slots(self) -> int:
+        """Calls that it would have at once now."""
+        return 0 if self.dead or self._clock.now >= self._lapses_at else self._slots
 
     @property
     def leases(self) -> int:
@@ -84,6 +94,8 @@ class SimHost:
 
     def _granted(self, grant: Grant) -> None:
         self._slots, self._hungry = grant.slots, False
+        self._granted_last = grant.number
+        self._lapses_at = self._beats[grant.beat] + ALLOTMENT_S
         if grant.hold_s > 0:
             self._hold_until = self._clock.now + grant.hold_s
             self._clock.after(grant.hold_s, self._work)
@@ -106,7 +118,7 @@ class SimHost:
     def _work(self) -> None:
         if self.dead or self._clock.now < self._hold_until:
             return
-        while self._waiting and len(self.running) < self._slots:
+        while self._waiting and max(len(self.running), self._calls) < self.slots:
             if not self._reserve():
                 return
             step, item = self._waiting.popleft()
@@ -160,7 +172,7 @@ class SimHost:
         """A rate-limited call waits in place, and for budget too."""
         if self.dead or item.lease_id not in self.running:
             return
-        if self._reserve():
+        if self._calls < self.slots and self._reserve():
             self._begin(step, item)
         else:
             self._clock.after(0.5, lambda: self._retry(step, item))
@@ -172,5 +184,8 @@ class SimHost:
 
     def _beat(self) -> None:
         if not self.dead:
-            self._say(self, Heartbeat(self.leases, self._calls))
+            self._beats.append(self._clock.now)
+            granted = {ENDPOINT: (self._granted_last, self._calls)}
+            number = len(self._beats) - 1
+            self._say(self, Heartbeat(self.leases, self._calls, number=number, granted=granted))
             self._clock.after(_BEAT_S, self._beat)

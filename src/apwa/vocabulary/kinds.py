@@ -147,8 +147,10 @@ _TRAITS: dict[ErrorKind, Traits] = {
     ErrorKind.BUDGET: _run("Resume with a higher cap."),
     ErrorKind.HOST_LOST: _row(
         Follow.RETRY,
-        "This row was lost with its host twice; look at what it makes the host do.",
+        "This row was lost with its host again and again; look at what it makes the host do.",
         charges=False,
     ),
-    ErrorKind.INTERNAL: _row(Follow.QUARANTINE, "This is a defect of apwa; please report it."),
+    ErrorKind.INTERNAL: _row(
+        Follow.RETRY, "This is a defect of apwa or of the machine it ran on; please report it."
+    ),
 }

@@ -11,6 +11,9 @@ import msgspec
 from apwa.vocabulary.kinds import ErrorKind
 from apwa.vocabulary.work import LeaseItem, Outcome, WorkSpec
 
+ALLOTMENT_S = 10.0  # how long a host may use what it was allotted without a word of the driver
+ANY = "*"  # the profile of a host that works for every step
+
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
     pass
@@ -34,6 +37,11 @@ class Grant(_Message, frozen=True):
 
     ``calls``, ``tokens`` and ``cost_nusd`` are added to what the host holds; None says that
     the run has no such cap. ``hold_s`` > 0: begin no call for so long.
+
+    An allotment lapses by the host's own clock ``ALLOTMENT_S`` after it sent the heartbeat
+    numbered ``beat``, the last that the driver had heard (0: its first word): a host that is cut
+    off stops by itself, and the driver knows by when. ``number`` grows with each grant; a host
+    repeats the last one it took in its heartbeats.
     """
 
     endpoint: str
@@ -42,6 +50,8 @@ class Grant(_Message, frozen=True):
     calls: int | None = None
     tokens: int | None = None
     cost_nusd: int | None = None
+    number: int = 0
+    beat: int = 0
 
 
 class Lease(_Message, frozen=True):
@@ -72,12 +82,18 @@ ToHost = OpenStep | CloseStep | Grant | Lease | Revoke | Ack | Shutdown
 
 
 class Described(_Message, frozen=True):
-    """A host's first word."""
+    """A host's first word.
+
+    ``profile`` names the resources that it was given (see ``WorkSpec.profile``); ``ANY`` works
+    for all steps. ``node`` is where it runs, in words.
+    """
 
     host: str
     capacity: int  # leases it can hold
     capabilities: list[str]
     versions: dict[str, str]
+    profile: str = ANY
+    node: str = ""
 
 
 class Outcomes(_Message, frozen=True):
@@ -124,13 +140,27 @@ class Settled(_Message, frozen=True):
 
 
 class Heartbeat(_Message, frozen=True):
+    """``granted``: by endpoint the last grant taken, and the calls under way with it."""
+
     leases: int
     in_flight: int
     oldest_lease_s: float = 0.0
     oldest_ordinal: int = -1
+    number: int = 0
+    granted: dict[str, tuple[int, int]] = {}
 
 
-FromHost = Described | Outcomes | Returned | Pace | Hungry | Settled | Heartbeat
+class Gone(_Message, frozen=True):
+    """The host's process has ended and does nothing more; said by who watches over it.
+
+    ``alone``: nothing else ended with it, so that one of its rows may have been the reason.
+    """
+
+    words: str
+    alone: bool = False
+
+
+FromHost = Described | Outcomes | Returned | Pace | Hungry | Settled | Heartbeat | Gone
 
 _encoder = msgspec.msgpack.Encoder()
 _to_host = msgspec.msgpack.Decoder(ToHost)

@@ -66,8 +66,14 @@ class WorkSpec(msgspec.Struct, frozen=True):
     limits: WorkLimits = WorkLimits()
     parameters: dict[str, Any] = {}  # temperature and the like, only what the user set
     price: Price | None = None
+    resources: dict[str, float] = {}  # cpu, memory (bytes), gpu or a cluster's own: of one host
     reduce: bool = False  # values[0] is then a list of items, each a list in the order of tags
     version: int = 1
+
+    @property
+    def profile(self) -> str:
+        """Names the hosts that may work it: those that were given just these resources."""
+        return ",".join(f"{name}={amount:g}" for name, amount in sorted(self.resources.items()))
 
 
 class LeaseItem(msgspec.Struct, frozen=True, array_like=True):

@@ -47,6 +47,7 @@ class Meter:
         slots: Calls that may be under way at once.
         in_flight: Calls under way.
         resting: Calls that were turned away and wait to be made again.
+        taken: Number of the last grant taken.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class Meter:
         self.slots = 0
         self.in_flight = 0
         self.resting = 0
+        self.taken = 0
         self._peak = 0  # of calls under way since the last report
         self._say = say
         self._on_rest = on_rest
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()
+        self._lapses_at = 0.0
+        self._halted = False
         self._hold_until = 0.0
         self._hold_timer: asyncio.TimerHandle | None = None
         self._held: list[int | None] = [None, None, None]  # calls, tokens, money
@@ -75,9 +79,14 @@ class Meter:
 
     # ---- from the driver
 
-    def grant(self, grant: Grant) -> None:
-        """Take a grant: its slots replace those before, its budget is added."""
-        self.slots = grant.slots
+    def grant(self, grant: Grant, lapses_at: float) -> None:
+        """Take a grant: its slots replace those before, its budget is added.
+
+        ``lapses_at``, on the monotonic clock: no call begins from then on, until the next grant.
+        """
+        self.taken = grant.number
+        self._lapses_at = lapses_at
+        self.slots = 0 if self._halted else grant.slots
         if grant.hold_s > 0:
             self._hold_until = max(self._hold_until, time.monotonic() + grant.hold_s)
         given = (grant.calls, grant.tokens, grant.cost_nusd)
@@ -150,7 +159,8 @@ class Meter:
             if failure.kind.follow is not Follow.WAIT:
                 log.active_s += took_s
                 if failure.kind.follow is Follow.PAUSE:
-                    self.slots = 0  # more calls would only hear the same; the driver will say
+                    # more calls would only hear the same, whatever is granted yet
+                    self._halted, self.slots = True, 0
                 raise failure
             breaks = breaks + 1 if failure.kind is ErrorKind.UNREACHABLE and failure.sent else 0
             if breaks == _MOST_BREAKS:
@@ -189,6 +199,7 @@ class Meter:
     def _may_begin(self, bound: Usage) -> bool:
         return (
             self.in_flight < self.slots
+            and time.monotonic() < self._lapses_at
             and (self._hold_until == 0.0 or self._hold_is_over())
             and self._can_pay(bound)
         )
