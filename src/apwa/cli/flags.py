@@ -46,6 +46,8 @@ class Limits:
     """Pause the run after so many seconds."""
     concurrency: int | None = None
     """At most so many calls at once to one endpoint."""
+    executor: Literal["local", "ray"] | None = None
+    """Where workers run: in this process, or on Ray (RAY_ADDRESS, else this machine's own)."""
     yes: Annotated[bool | None, Parameter(name=["--yes", "-y"], negative=())] = None
     """Run the plan without asking."""
     practice: str | None = None
@@ -74,6 +76,7 @@ class Limits:
             "max_failures": failures,
             "timeout_s": self.timeout,
             "concurrency": self.concurrency,
+            "executor": self.executor,
             "yes": self.yes,
             "practice": self.practice,
         }

@@ -38,7 +38,6 @@ class HostState:
     alive: bool = True
     gone: bool = False  # for good; kept until what it was allotted has lapsed
     leaving: bool = False  # gets no new work
-    sick: bool = False
     in_flight: int = 0
     heartbeat_at: float = 0.0
     says_idle: bool = False  # its last heartbeat knew of no lease

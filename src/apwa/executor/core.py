@@ -88,6 +88,7 @@ class Core:
         self.hosts = self.allotment.hosts
         self.gates = self.allotment.gates
         self.health = Health()
+        self.sick_nodes: set[str] = set()
         self._max_failures = max_failures
         self._stopped_at: float | None = None
         self._revoked_at: float | None = None
@@ -284,7 +285,7 @@ class Core:
         self.books.described(message.host, now)
         host = HostState(message.host, message.capacity, now, message.profile, message.node)
         self.hosts[message.host] = host
-        self._out.append(Say(HostChanged(message.host, "joined", message.node)))
+        self._out.append(Say(HostChanged(message.host, "joined", message.place)))
         for step in self.scheduler.steps.values():
             if host.works(step):
                 self._out.append(Send(message.host, OpenStep(step.job.scope, step.job.spec)))
@@ -316,7 +317,8 @@ class Core:
         if found is None:
             return
         host, words = self.hosts[found[0]], found[1]
-        host.leaving = host.sick = True
+        host.leaving = True
+        self.sick_nodes.add(host.node)
         self._revoke(begun=True, only=host.name)
         excused = self.scheduler.excuse(host.name)
         if excused:

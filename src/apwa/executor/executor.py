@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from contextlib import asynccontextmanager
 
 from apwa.executor.budget import Closing
-from apwa.executor.core import Core
+from apwa.executor.core import Core, Demand
 from apwa.executor.instructions import CloseBlock, OpenBlock, Say, Send
 from apwa.executor.rows import StepState
 from apwa.executor.seam import Host, StepEnd, StepJob, Work
@@ -70,7 +70,7 @@ class Executor:
         self._ends: dict[StepState, asyncio.Future[None]] = {}
         self._room: dict[StepState, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._pumps: list[asyncio.Task[None]] = []
+        self._pumps: dict[str, asyncio.Task[None]] = {}
         self._books: asyncio.Queue[OpenBlock | CloseBlock] = asyncio.Queue()
         self._bookkeeper: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
@@ -78,13 +78,41 @@ class Executor:
 
     async def start(self) -> None:
         """Start the hosts and what listens to them."""
-        for host in self._hosts.values():
-            await host.start()
-            self._pumps.append(self._task(self._pump(host), f"host {host.name}"))
-        self._tasks.append(self._task(self._commit(), "commits"))
-        self._bookkeeper = self._task(self._keep_books(), "budget blocks")
+        for host in list(self._hosts.values()):
+            await self.add(host)
+        self._tasks.append(self.task(self._commit(), "commits"))
+        self._bookkeeper = self.task(self._keep_books(), "budget blocks")
         self._tasks.append(self._bookkeeper)
-        self._tasks.append(self._task(self._tick(), "executor ticks"))
+        self._tasks.append(self.task(self._tick(), "executor ticks"))
+
+    async def add(self, host: Host) -> None:
+        """Start a host and give it work once it has said what it is."""
+        self._hosts[host.name] = host
+        await host.start()
+        self._pumps[host.name] = self.task(self._pump(host), f"host {host.name}")
+
+    def retire(self, name: str) -> None:
+        """Let a host finish what it has begun, and end it."""
+        self._core.retire(name, _now())
+        self._drive()
+
+    def host_names(self) -> dict[str, bool]:
+        """All hosts that have not ended, and whether each has said what it is."""
+        known = self._core.hosts
+        return {name: name in known and not known[name].gone for name in self._hosts}
+
+    def node_of(self, host: str) -> str:
+        """The node of a host, as it has said itself; empty if nobody knows."""
+        state = self._core.hosts.get(host)
+        return "" if state is None else state.node
+
+    def sick_nodes(self) -> set[str]:
+        """The nodes of hosts that were sent home because their work failed."""
+        return self._core.sick_nodes
+
+    def demands(self) -> dict[str, Demand]:
+        """What open steps could use of hosts, by profile."""
+        return self._core.demands()
 
     @property
     def working(self) -> bool:
@@ -177,17 +205,17 @@ class Executor:
             self.stop("the run has ended")
             for name in self._hosts:
                 self._send(name, Shutdown())
-            await asyncio.wait(self._pumps, timeout=_SHUTDOWN_S)
-            for host in self._hosts.values():
-                await host.stop()
-            for pump in self._pumps:
+            if self._pumps:
+                await asyncio.wait(self._pumps.values(), timeout=_SHUTDOWN_S)
+            await asyncio.gather(*(host.stop() for host in self._hosts.values()))
+            for pump in self._pumps.values():
                 pump.cancel()
             self._core.allotment.end_books()
             self._drive()
             await self._books_kept()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._pumps, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._pumps.values(), return_exceptions=True)
         self._tasks.clear()
         self._pumps.clear()
 
@@ -220,6 +248,8 @@ class Executor:
         async for message in host.messages():
             self._core.message(host.name, message, _now())
             self._drive()
+        if self._tasks and self._hosts.pop(host.name, None) is not None:
+            await host.stop()  # it has ended by itself
 
     async def _tick(self) -> None:
         while True:
@@ -304,13 +334,13 @@ class Executor:
 
     # ---- trouble
 
-    def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    def task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Begin a task of which a failure is the executor's own: every step ends with it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._task_ended)
         return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """A task of ours that fails ends every step with its error, rather than to hang."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         self._trouble = self._trouble or error

@@ -84,7 +84,8 @@ class LocalHost:
         registry: The capabilities that steps may be granted.
         checks: Evaluates the checks of contracts.
         profile: The resources it was given.
-        node: Where it runs, in words.
+        node: Where it runs, as the cluster names it.
+        place: The same in words.
     """
 
     def __init__(
@@ -96,10 +97,12 @@ class LocalHost:
         *,
         profile: str = ANY,
         node: str = "",
+        place: str = "",
     ) -> None:
         self._name = name
         self._profile = profile
         self._node = node
+        self._place = place
         self._models = models
         self._registry = registry
         self._checks = checks
@@ -125,7 +128,8 @@ class LocalHost:
         versions = {"apwa": version("apwa"), "python": platform.python_version()}
         names = self._registry.names
         self._beats[0] = time.monotonic()
-        self._say(Described(self._name, CAPACITY, names, versions, self._profile, self._node))
+        where = (self._profile, self._node, self._place)
+        self._say(Described(self._name, CAPACITY, names, versions, *where))
         self._beat = asyncio.create_task(self._beating())
 
     def send(self, message: ToHost) -> None:

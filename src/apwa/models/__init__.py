@@ -8,6 +8,7 @@ no list of models, and shows a key to nobody.
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model, practice_faults
+from apwa.models.kits import ModelKit, ReadVariables, kit_of, open_kit
 from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
 from apwa.models.prices import PRACTICE, context_of, cost, price_of
 from apwa.models.probing import EndpointTraits, find_out
@@ -47,11 +48,13 @@ __all__ = [
     "Image",
     "LeanChat",
     "Message",
+    "ModelKit",
     "ModelSettings",
     "OpenAICodec",
     "OpenedModel",
     "Part",
     "PreparedChat",
+    "ReadVariables",
     "Role",
     "Stop",
     "Structured",
@@ -67,6 +70,8 @@ __all__ = [
     "cost",
     "curl_line",
     "find_out",
+    "kit_of",
+    "open_kit",
     "open_model",
     "practice_faults",
     "price_of",

@@ -8,10 +8,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 
+from apwa.plan.amounts import amount_of
 from apwa.vocabulary import WorkLimits
 
+ResourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+ResourceAmount = Annotated[float, BeforeValidator(amount_of), Field(gt=0)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -67,6 +77,8 @@ class TemplateStep(_Part):
     """Capabilities of the workers, each with its arguments."""
     reduce: Reduce | None = None
     model: str = ""
+    resources: dict[ResourceName, ResourceAmount] = {}
+    """What one host of these workers is given on a cluster: cpu, memory, gpu, or its own names."""
     limits: Limits = Limits()
     parameters: dict[str, Any] = {}
     """Parameters of the model call, temperature and the like."""

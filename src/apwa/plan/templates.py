@@ -120,6 +120,7 @@ def build_spec(
         limits=limits,
         parameters=merged,
         price=price,
+        resources=dict(step.resources),
         reduce=reduce,
     )
 

@@ -20,6 +20,7 @@ from apwa.models import ChatModel
 from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec
 from apwa.runs.directory import RunDirectory, home_secret
 from apwa.runs.endpoints import Endpoint, Endpoints
+from apwa.runs.hands import ClusterHands, Hands, LocalHands
 from apwa.runs.settings import RunSettings
 from apwa.runs.stream import Listener, Stream
 from apwa.tables import CheckProcess, SqlProcess, Table
@@ -56,8 +57,13 @@ class Desk:
         self.sql = SqlProcess()
         self.checks = CheckProcess()
         self._models: dict[str, ChatModel] = {}
+        self._hands: Hands = (
+            ClusterHands(self.endpoints.kit, stream.emit, directory.name)
+            if settings.executor == "ray"
+            else LocalHands(LocalHost("local", self._models, self.registry, self.checks))
+        )
         self.executor = Executor(
-            [LocalHost("local", self._models, self.registry, self.checks)],
+            self._hands.hosts,
             journal,
             caps=settings.caps,
             ceilings=settings.concurrency,
@@ -74,6 +80,12 @@ class Desk:
     def emit(self) -> Callable[[Event], None]:
         return self.stream.emit
 
+    async def start(self) -> None:
+        """Start the executor and its hosts. Raises Misuse or RunFailed if there can be none."""
+        await self._hands.connect()
+        await self.executor.start()
+        await self._hands.start(self.executor)
+
     async def close(self) -> None:
         """Close all, the journal last, whatever fails on the way. Safe to call twice.
 
@@ -81,7 +93,9 @@ class Desk:
         """
         failures: list[Exception] = []
         for close in (
+            self._hands.stop,
             self.executor.close,
+            self._hands.close,
             self.endpoints.close,
             self.sql.close,
             self.checks.close,

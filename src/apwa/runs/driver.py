@@ -77,7 +77,6 @@ class Driver:
         desk = self.desk
         try:
             self._say_start(resumed)
-            await desk.executor.start()
             return await self._end(await self._work(at_plan))
         except asyncio.CancelledError:
             await self._end(Ending("paused", "the program that ran it was stopped", exit_code=130))
@@ -121,6 +120,7 @@ class Driver:
         return ending
 
     async def _to_the_end(self) -> Ending:
+        await self.desk.start()
         await self.course.restore()
         if self.request.plan:
             return await self._work_plan()

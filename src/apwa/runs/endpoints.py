@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from apwa.journal import Journal
 from apwa.models import (
     ChatFailure,
     EndpointTraits,
+    ModelKit,
     ModelSettings,
     OpenedModel,
+    ReadVariables,
     find_out,
+    kit_of,
     open_model,
     practice_faults,
     price_of,
@@ -86,6 +90,7 @@ class Endpoints:
         self._emit = emit
         self._open: dict[str, Endpoint] = {}
         self._clients: dict[str, OpenedModel] = {}
+        self._read: dict[str, ReadVariables] = {}
         self._practice: PracticeProcess | None = None
         self._lock = asyncio.Lock()
 
@@ -132,10 +137,24 @@ class Endpoints:
             faults = practice_faults(spec)
             if faults is not None and self._practice is None:
                 self._practice = await PracticeProcess.start(faults or self._settings.practice)
-            url = self._practice.url if self._practice is not None else ""
-            settings = ModelSettings(practice_url=url, on_notice=self._notice)
+            read = self._read[spec] = ReadVariables(os.environ)
+            settings = ModelSettings(read, self._practice_url, self._notice)
             self._clients[spec] = open_model(spec, settings)
         return self._clients[spec]
+
+    def kit(self, spec: str) -> tuple[ModelKit, str] | None:
+        """What another process needs to open the same model, and the key; None if it is not open.
+
+        It is as of now: what the client has learned of the endpoint goes with it.
+        """
+        opened = self._clients.get(spec)
+        if opened is None:
+            return None
+        return kit_of(spec, opened, self._read[spec].read, self._practice_url)
+
+    @property
+    def _practice_url(self) -> str:
+        return self._practice.url if self._practice is not None else ""
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")

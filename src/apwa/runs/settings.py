@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -30,6 +30,7 @@ class RunSettings(msgspec.Struct, frozen=True):
             dollars per million tokens.
         practice: Faults of the practice model, as its ``--faults`` takes them.
         context: The model's context size in tokens, where it cannot be found out.
+        executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -52,6 +53,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     prices: dict[str, dict[str, float]] = {}
     practice: str = ""
     context: int | None = None
+    executor: Literal["local", "ray"] = "local"
     output: str = ""
     force: bool = False
     with_stats: bool = False
@@ -90,6 +92,7 @@ class Settings(TypedDict, total=False):
     prices: dict[str, dict[str, float]]
     practice: str
     context: int | None
+    executor: Literal["local", "ray"]
     output: str | os.PathLike[str]
     force: bool
     with_stats: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from apwa.executor.cluster import need_ray
 from apwa.plan import load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
@@ -37,6 +38,8 @@ async def begin(
     """
     if settings.output:
         check_target(Path(settings.output), settings.force)
+    if settings.executor == "ray":
+        need_ray()
     request = _with_declared(request)
     directory = create_run(home)
     desk: Desk | None = None

@@ -113,8 +113,18 @@ class PaceChanged(_Event, frozen=True):
 
 class HostChanged(_Event, frozen=True):
     host: str
-    change: str  # joined, lost, left
+    change: str  # joined, lost, sick, left
     detail: str = ""
+
+
+class ClusterFound(_Event, frozen=True):
+    """The Ray cluster that works the run. ``local``: it was begun for it, on this machine."""
+
+    address: str
+    dashboard: str
+    nodes: int
+    resources: dict[str, float]
+    local: bool = False
 
 
 class PilotDone(_Event, frozen=True):
@@ -167,6 +177,7 @@ Event = (
     | EndpointFound
     | PaceChanged
     | HostChanged
+    | ClusterFound
     | PilotDone
     | ApprovalNeeded
     | Approved

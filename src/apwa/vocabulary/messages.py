@@ -85,7 +85,7 @@ class Described(_Message, frozen=True):
     """A host's first word.
 
     ``profile`` names the resources that it was given (see ``WorkSpec.profile``); ``ANY`` works
-    for all steps. ``node`` is where it runs, in words.
+    for all steps. ``node`` is where it runs, as the cluster names it; ``place`` is that in words.
     """
 
     host: str
@@ -94,6 +94,7 @@ class Described(_Message, frozen=True):
     versions: dict[str, str]
     profile: str = ANY
     node: str = ""
+    place: str = ""
 
 
 class Outcomes(_Message, frozen=True):

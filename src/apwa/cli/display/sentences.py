@@ -8,6 +8,7 @@ from apwa.vocabulary import Usage
 from apwa.vocabulary.events import (
     ApprovalNeeded,
     Approved,
+    ClusterFound,
     CommandTaken,
     EndpointFound,
     Event,
@@ -111,6 +112,8 @@ def event_words(before: Picture, event: Event) -> str:
             return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns"
         case EndpointFound() as e:
             return _endpoint_words(e)
+        case ClusterFound() as e:
+            return _cluster_words(e)
         case HostChanged() as e:
             detail = f" ({one_line(e.detail)})" if e.detail else ""
             return f"host {one_line(e.host)} {one_line(e.change)}{detail}"
@@ -160,6 +163,16 @@ def _endpoint_words(event: EndpointFound) -> str:
         f"endpoint {one_line(event.endpoint, 80)}: model {one_line(event.model, 80)},"
         f" answers held by {event.structured}, {context}, price {one_line(event.price, 80)}{notes}"
     )
+
+
+def _cluster_words(event: ClusterFound) -> str:
+    what = "a local Ray begun for this run" if event.local else f"the Ray cluster {event.address}"
+    cpus = event.resources.get("CPU", 0.0)
+    gpus = event.resources.get("GPU", 0.0)
+    has = f"{event.nodes:,} nodes, {cpus:g} CPUs" if event.nodes != 1 else f"1 node, {cpus:g} CPUs"
+    has += f", {gpus:g} GPUs" if gpus else ""
+    page = f"; Ray's dashboard: {one_line(event.dashboard)}" if event.dashboard else ""
+    return f"{one_line(what)}: {has}{page}"
 
 
 def _pilot_words(event: PilotDone) -> str:

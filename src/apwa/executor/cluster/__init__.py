@@ -1,0 +1,30 @@
+"""Hosts on a Ray cluster: the actor and its near end, how many there are, the way to the cluster.
+
+Ray is imported only when a cluster is asked for. It gives placement, transport and failure
+detection; leases, pace, budget and retries stay the driver's.
+"""
+
+from apwa.executor.cluster.actor import Equip, HostActor
+from apwa.executor.cluster.connection import (
+    Cluster,
+    NodeLook,
+    check_nodes,
+    connect,
+    disconnect,
+    need_ray,
+)
+from apwa.executor.cluster.fleet import Fleet
+from apwa.executor.cluster.host import RayHost
+
+__all__ = [
+    "Cluster",
+    "Equip",
+    "Fleet",
+    "HostActor",
+    "NodeLook",
+    "RayHost",
+    "check_nodes",
+    "connect",
+    "disconnect",
+    "need_ray",
+]

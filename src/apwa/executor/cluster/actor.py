@@ -1,0 +1,131 @@
+"""The far end of a Ray host: a LocalHost in an actor, and a wire that loses and doubles nothing.
+
+Messages travel in numbered batches both ways. What was not heard is sent again, and what comes
+twice is taken once, so that a call of Ray's that fails can simply be made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+from apwa.capabilities import Registry
+from apwa.executor.hosts import LocalHost
+from apwa.models import ChatModel, ModelKit, open_kit
+from apwa.tables import CheckProcess
+from apwa.vocabulary import ApwaError
+from apwa.vocabulary.messages import decode_to_host, encode
+
+_MOST_BYTES = 4 << 20  # in one batch to the driver, but always one message
+_WAIT_S = 10.0  # for something to say, before an empty batch is sent
+
+
+class Equip(msgspec.Struct, frozen=True):
+    """A model that the host is to know from now on. Travels among the messages."""
+
+    endpoint: str
+    kit: ModelKit
+    key: str
+
+
+class HostActor:
+    """One host of a cluster. Made an actor by ``fleet``; everything is called by ``RayHost``."""
+
+    def __init__(self, name: str, profile: str) -> None:
+        import ray
+
+        self._models: dict[str, ChatModel] = {}
+        self._checks = CheckProcess()
+        node = ray.get_runtime_context().get_node_id()
+        self._host = LocalHost(
+            name, self._models, Registry.builtin(), self._checks, profile=profile, node=node,
+            place=f"node {node[:6]}, {socket.gethostname()}",
+        )  # fmt: skip
+        self._taken = 0  # last batch of the driver's that was taken
+        self._out: list[bytes] = []  # said and not heard of by the driver
+        self._sent = 0  # of those, how many are in the last batch
+        self._number = 0  # of the last batch
+        self._news = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Start the host. Again: nothing."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            await self._host.start()
+
+    async def take(self, number: int, batch: list[bytes | Equip]) -> None:
+        """Take a batch of messages, unless it was taken already."""
+        if number <= self._taken:
+            return
+        self._taken = number
+        for part in batch:
+            if isinstance(part, Equip):
+                self._equip(part)
+            else:
+                self._host.send(decode_to_host(part))
+
+    async def listen(self, heard: int) -> tuple[int, list[bytes], bool]:
+        """The next batch of what the host says: its number, messages, whether it is the last.
+
+        ``heard``: the last batch that arrived. The one after it is given again until it has.
+        """
+        if heard == self._number:
+            del self._out[: self._sent]
+            self._number += 1
+            self._sent = 0
+        if not self._sent:
+            if not self._out and self._reading is not None and not self._reading.done():
+                self._news.clear()
+                try:
+                    await asyncio.wait_for(self._news.wait(), _WAIT_S)
+                except TimeoutError:
+                    return heard, [], False
+            size = 0
+            for message in self._out:
+                size += len(message)
+                if self._sent and size > _MOST_BYTES:
+                    break
+                self._sent += 1
+        ended = self._reading is not None and self._reading.done()
+        return self._number, self._out[: self._sent], ended and self._sent == len(self._out)
+
+    async def stop(self) -> None:
+        await self._host.stop()
+        for model in self._models.values():
+            await model.close()
+        await self._checks.close()
+
+    def _equip(self, equip: Equip) -> None:
+        try:
+            opened = open_kit(equip.kit, equip.key, os.environ)
+        except ApwaError:
+            return  # the step that needs it will say that this host does not know it
+        self._models[equip.endpoint] = opened.model
+
+    async def _read(self) -> None:
+        async for message in self._host.messages():
+            self._out.append(encode(message))
+            self._news.set()
+        self._news.set()
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What a node runs."""
+
+    python: str
+    ray: str
+    apwa: str  # empty: it has none
+
+
+def versions_here() -> Versions:
+    try:
+        own = version("apwa")
+    except PackageNotFoundError:
+        own = ""
+    return Versions(platform.python_version(), version("ray"), own)
