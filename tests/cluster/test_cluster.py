@@ -1,0 +1,173 @@
+"""Runs on a cluster of real raylets: hosts and nodes die, freeze and come, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from apwa.vocabulary import RUN
+from apwa.vocabulary.events import HostChanged
+
+from .conftest import Apwa, Counting, Nodes, host_processes
+
+pytestmark = [pytest.mark.timeout(240)]
+
+
+def _said(apwa: Apwa, change: str) -> list[HostChanged]:
+    with apwa.reader() as reader:
+        events = [numbered.event for numbered in reader.events()]
+    return [e for e in events if isinstance(e, HostChanged) and e.change == change]
+
+
+def _owner_of(port: int) -> int:
+    """The process that has a local port of this machine."""
+    inodes = set[str]()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        parts = line.split()
+        if int(parts[1].split(":")[1], 16) == port:
+            inodes.add(f"socket:[{parts[9]}]")
+    for process in host_processes():
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                if str(descriptor.readlink()) in inodes:
+                    return process
+            except OSError:
+                continue
+    raise AssertionError(f"nobody has port {port}")
+
+
+async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to_the_byte(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 3000
+    endpoint.latency_s = 0.8
+    apwa.table(rows)
+    doomed = nodes.add()
+    for _ in range(3):
+        nodes.add()
+    run = await apwa.run("--concurrency", "64", "-o", "out.jsonl")
+    await apwa.until(lambda: len(endpoint.calls) > 200)
+    await apwa.until(lambda: len(_said(apwa, "joined")) == 4)
+
+    killed, frozen, *_ = host_processes()
+    os.kill(killed, signal.SIGKILL)
+    await apwa.until(lambda: len(_said(apwa, "lost")) == 1)
+    os.kill(frozen, signal.SIGSTOP)
+    await apwa.until(lambda: len(_said(apwa, "lost")) == 2)
+    os.kill(frozen, signal.SIGCONT)  # it comes back with late results
+    await apwa.until(lambda: any("silent" in e.detail for e in _said(apwa, "joined")))
+
+    nodes.kill(doomed)
+    nodes.add()
+    assert await apwa.ended(run) == 0, apwa.words
+    assert len(endpoint.calls) == rows
+    assert endpoint.most_in_flight <= 64 + 3 * 64  # what the dead had under way may still run
+    assert endpoint.repeated <= 3 * 64  # what three hosts had in flight, and not more
+    with apwa.reader() as reader:
+        counts = reader.journal.counts(RUN, "rate")
+    assert (counts.done, counts.quarantined) == (rows, 0)
+
+    endpoint.latency_s = 0
+    local = await apwa.start(
+        "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", f"{endpoint.url}#counting",
+        "--yes", "--no-pilot", "-o", "local.jsonl",
+    )  # fmt: skip
+    assert await apwa.ended(local) == 0
+    assert (apwa.at / "out.jsonl").read_bytes() == (apwa.at / "local.jsonl").read_bytes()
+
+
+async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 1500
+    apwa.table(rows)
+    nodes.add(2)
+    run = await apwa.run("--concurrency", "32")
+    await apwa.until(lambda: len(endpoint.calls) > 300)
+    hosts = host_processes()
+    assert hosts
+    run.kill()
+    await run.wait()
+    await apwa.until(lambda: not set(hosts) & set(host_processes()), within_s=30)
+    in_flight = 32 * 2  # under way, and answered but not yet committed
+
+    again = await apwa.start("resume", "--display", "plain", "-o", "out.jsonl")
+    assert await apwa.ended(again) == 0, apwa.words
+    assert len(endpoint.calls) == rows
+    assert endpoint.repeated <= in_flight
+
+
+async def test_a_row_that_kills_its_host_twice_is_set_aside_and_no_other(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 300
+    apwa.table(rows)
+    nodes.add(2)
+
+    def kills(row: int, request: web.Request) -> None:
+        if row == 150 and request.transport is not None:
+            os.kill(_owner_of(request.transport.get_extra_info("peername")[1]), signal.SIGKILL)
+
+    endpoint.on_row = kills
+    run = await apwa.run("--concurrency", "16", "-o", "out.jsonl")
+    assert await apwa.ended(run) == 3, apwa.words
+    with apwa.reader() as reader:
+        counts = reader.journal.counts(RUN, "rate")
+        bad = list(reader.journal.results(RUN, "rate", 150, 151))
+    assert (counts.done, counts.quarantined) == (rows - 1, 1)
+    assert [r.kind.value for r in bad if r.kind is not None] == ["host_lost"]
+    assert endpoint.calls[150] == 2 and "twice" in bad[0].message
+
+
+async def test_templates_with_resources_run_on_the_nodes_that_have_them(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    apwa.table(120)
+    (apwa.at / "plan.yaml").write_text(
+        """
+apwa: 1
+steps:
+  rate_fast:
+    over: rows
+    template: "Rate {{text}} fast."
+    contract: {fast_tone: str, fast_stars: int}
+    resources: {fast: 1}
+  rate_large:
+    over: rows
+    template: "Rate {{text}} thoroughly."
+    contract: {tone: str, stars: int}
+    resources: {cpu: 0.5, memory: 200MB, large: 1}
+  both:
+    query: SELECT f.text, f.fast_tone, l.tone FROM rate_fast f JOIN rate_large l USING (text)
+    key: [text]
+"""
+    )
+    fast, large = nodes.add(1, fast=1), nodes.add(1, large=1)
+    run = await apwa.run("-o", "out.jsonl")
+    code = await apwa.ended(run)
+    where = {e.host: e.detail for e in _said(apwa, "joined")}
+    with apwa.reader() as reader:
+        hosts = {
+            step: {r.host for r in reader.journal.results(RUN, step, 0, 120)}
+            for step in ("rate_fast", "rate_large")
+        }
+    assert {where[host][5:11] for host in hosts["rate_large"]} == {large.node_id[:6]}, apwa.words
+    assert {where[host][5:11] for host in hosts["rate_fast"]} == {fast.node_id[:6]}
+    assert code == 0
+
+
+async def test_no_room_is_said_in_words(apwa: Apwa, endpoint: Counting, nodes: Nodes) -> None:
+    apwa.table(20)
+    nodes.add(1)
+    plan = (apwa.at / "plan.yaml").read_text()
+    (apwa.at / "plan.yaml").write_text(plan + "    resources: {gpu: 1}\n")
+    run = await apwa.run()
+    await apwa.until(lambda: "has no room for it yet" in apwa.words)
+    assert "cpu 1, gpu 1" in apwa.words
+    run.send_signal(signal.SIGINT)
+    assert await apwa.ended(run) == 130
+    assert not endpoint.calls

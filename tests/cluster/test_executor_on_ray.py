@@ -1,0 +1,42 @@
+"""The executor's suite over a host in a Ray actor: the same tests as over the other hosts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from apwa.executor import Host
+from apwa.executor.cluster import Equip, HostActor, RayHost, need_ray
+from apwa.models import Dialect, ModelKit
+from tests.executor.endpoint import FakeEndpoint
+from tests.executor.test_executor_over_hosts import (
+    endpoint,
+    test_a_bad_row_stops_nobody,
+    test_a_cap_is_never_passed_and_used_up_to_the_last_call,
+    test_a_cap_of_tokens_holds_what_the_endpoint_counted,
+    test_a_refused_row_that_waits_holds_up_no_other,
+    test_a_wrong_key_pauses_the_run_and_charges_no_row,
+    test_all_rows_are_done_though_the_endpoint_is_moody,
+)
+from tests.executor.test_stops_over_hosts import test_a_stop_does_not_wait_out_the_endpoints_pace
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    ray = need_ray()
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+async def host(_ray: None, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
+    name = f"h{next(_numbers)}"
+    kit = ModelKit(f"{endpoint.url}#fake-1", "", {}, "", Dialect())
+    actor = need_ray().remote(HostActor).options(num_cpus=1, max_concurrency=64).remote(name, "")
+    yield RayHost(name, actor, lambda spec: Equip(spec, kit, ""), lambda: False)
+    need_ray().kill(actor)
