@@ -24,6 +24,8 @@ from apwa.vocabulary.messages import ANY, Lease, Pace
 
 BATCH = 256  # leases in one message
 _SPARE = 16  # leases beyond the slots, so that a host never waits for the next
+_AHEAD_S = 0.25  # for how long a host has leases beyond its slots, where calls are short
+_MOST_AHEAD = 32  # times the slots at most
 
 
 @dataclass(slots=True)
@@ -180,7 +182,8 @@ class Allotment:
 
     def _lease(self, host: HostState, step: StepState, share: int, turns: int, room: int) -> int:
         held = self.held(host, step.endpoint)
-        wanted = 2 * share + _SPARE
+        ahead = int(share * _AHEAD_S / max(self.gate(step.endpoint).mean_s, _AHEAD_S / _MOST_AHEAD))
+        wanted = share + max(share, ahead) + _SPARE
         missing = wanted - held
         # few large messages, unless the host is about to stand still
         if missing < min(BATCH, wanted // 4) and held > share:

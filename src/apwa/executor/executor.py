@@ -205,8 +205,10 @@ class Executor:
             self.stop("the run has ended")
             for name in self._hosts:
                 self._send(name, Shutdown())
-            if self._pumps:
-                await asyncio.wait(self._pumps.values(), timeout=_SHUTDOWN_S)
+            # those that have said nothing yet are not waited for
+            begun = [self._pumps[name] for name, there in self.host_names().items() if there]
+            if begun:
+                await asyncio.wait(begun, timeout=_SHUTDOWN_S)
             await asyncio.gather(*(host.stop() for host in self._hosts.values()))
             for pump in self._pumps.values():
                 pump.cancel()

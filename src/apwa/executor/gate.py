@@ -67,6 +67,11 @@ class Gate:
         return max(1, int(self._width))
 
     @property
+    def mean_s(self) -> float:
+        """The mean latency of late, in seconds; a second before any is known."""
+        return self._mean_s
+
+    @property
     def at_ceiling(self) -> bool:
         return self.slots >= self._ceiling
 

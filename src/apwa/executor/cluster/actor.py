@@ -7,9 +7,11 @@ twice is taken once, so that a call of Ray's that fails can simply be made again
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import platform
 import socket
+import time
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -22,6 +24,7 @@ from apwa.vocabulary import ApwaError
 from apwa.vocabulary.messages import decode_to_host, encode
 
 _MOST_BYTES = 4 << 20  # in one batch to the driver, but always one message
+GATHER_S = 0.02  # between two batches: a call of Ray's costs as much CPU as several rows
 _WAIT_S = 10.0  # for something to say, before an empty batch is sent
 
 
@@ -50,12 +53,15 @@ class HostActor:
         self._out: list[bytes] = []  # said and not heard of by the driver
         self._sent = 0  # of those, how many are in the last batch
         self._number = 0  # of the last batch
+        self._last = 0.0  # when a batch was last given
         self._news = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Start the host. Again: nothing."""
         if self._reading is None:
+            gc.collect()
+            gc.freeze()  # what Ray has loaded is never garbage, and looking through it costs
             self._reading = asyncio.create_task(self._read())
             await self._host.start()
 
@@ -86,6 +92,7 @@ class HostActor:
                     await asyncio.wait_for(self._news.wait(), _WAIT_S)
                 except TimeoutError:
                     return heard, [], False
+            await self._gather()
             size = 0
             for message in self._out:
                 size += len(message)
@@ -94,6 +101,13 @@ class HostActor:
                 self._sent += 1
         ended = self._reading is not None and self._reading.done()
         return self._number, self._out[: self._sent], ended and self._sent == len(self._out)
+
+    async def _gather(self) -> None:
+        """Let more come together for one call, where calls come close upon each other."""
+        now = time.monotonic()
+        if (early := self._last + GATHER_S - now) > 0:
+            await asyncio.sleep(early)
+        self._last = max(now, self._last + GATHER_S)
 
     async def stop(self) -> None:
         await self._host.stop()

@@ -137,6 +137,8 @@ def _init(ray: Any) -> Cluster:
     """Join a cluster, or begin one where there is none."""
     # what Ray has to say stays out of the run's own words, as long as it is no error
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # it prints the ends of workers to stdout, which is for answers, and has no setting for it
+    vars(ray._private.worker)["_worker_logs_enabled"] = False
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
     try:
         context = ray.init("auto", namespace=NAMESPACE, **quiet)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from apwa.executor.cluster.actor import Equip
+from apwa.executor.cluster.actor import GATHER_S, Equip
 from apwa.vocabulary.messages import (
     FromHost,
     Gone,
@@ -18,6 +19,7 @@ from apwa.vocabulary.messages import (
 )
 
 _AGAIN_S = 0.2  # between tries of a call that Ray could not make
+_STOP_S = 3.0
 _MOST_BYTES = 4 << 20  # in one batch to the host, but always one message
 
 
@@ -46,7 +48,7 @@ class RayHost:
         self._out: list[bytes | Equip] = []
         self._news = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
-        self._gone = ""
+        self._begun = False
 
     @property
     def name(self) -> str:
@@ -68,12 +70,12 @@ class RayHost:
     async def messages(self) -> AsyncIterator[FromHost]:
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
-        heard, ended, begun = 0, False, False
+        heard, ended = 0, False
         while not ended:
             try:
-                if not begun:
+                if not self._begun:
                     await self._actor.begin.remote()
-                    begun = True
+                    self._begun = True
                 number, batch, ended = await self._actor.listen.remote(heard)
             except ActorDiedError as error:
                 alone = not await asyncio.to_thread(self._node_is_dead)
@@ -96,17 +98,21 @@ class RayHost:
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
-        with contextlib.suppress(Exception):  # it may be dead, or its node cut off
-            await asyncio.wait_for(self._actor.stop.remote(), 3.0)
+        if self._begun:
+            with contextlib.suppress(Exception):  # it may be dead, or its node cut off
+                await asyncio.wait_for(self._actor.stop.remote(), _STOP_S)
         await asyncio.to_thread(ray.kill, self._actor, no_restart=True)
 
     async def _send(self) -> None:
         from ray.exceptions import ActorUnavailableError, RayError
 
-        number = 0
+        number, last = 0, 0.0
         while True:
             await self._news.wait()
             self._news.clear()
+            if (early := last + GATHER_S - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            last = time.monotonic()
             while self._out:
                 batch = self._next_batch()
                 number += 1
