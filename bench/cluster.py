@@ -123,8 +123,8 @@ def _through(side: str, arguments: argparse.Namespace) -> float:
             "    over: one\n    contract: {label: positive | negative, reason: str}\n"
         )  # fmt: skip
         warm = warm.replace("over: lines", "over: held") + (
-            "  held:\n    query: SELECT l.text FROM lines l WHERE (SELECT count(*) FROM first) = 1\n"
-            "answer: tag\n"
+            "  held:\n    query: >-\n      SELECT l.text FROM lines l\n"
+            "      WHERE (SELECT count(*) FROM first) = 1\nanswer: tag\n"
         )
         (base / "plan.yaml").write_text(warm)
         run = apwa.run(
