@@ -42,6 +42,7 @@ def make_app() -> App:
         running.resume,
         running.retry,
         running.demo,
+        looking.watch,
         looking.cancel,
         looking.runs,
         looking.show,

@@ -46,8 +46,8 @@ class Limits:
     """Pause the run after so many seconds."""
     concurrency: int | None = None
     """At most so many calls at once to one endpoint."""
-    executor: Literal["local", "ray"] | None = None
-    """Where workers run: in this process, or on Ray (RAY_ADDRESS, else this machine's own)."""
+    executor: str | None = None
+    """Where workers run: local, ray (RAY_ADDRESS, else this machine's own), ray://HOST:10001."""
     yes: Annotated[bool | None, Parameter(name=["--yes", "-y"], negative=())] = None
     """Run the plan without asking."""
     practice: str | None = None
@@ -56,6 +56,10 @@ class Limits:
     def changes(self) -> dict[str, object]:
         """As settings; what is not given is None."""
         failures = None
+        if self.executor not in (None, "local", "ray"):
+            raise Misuse(
+                f"{self.executor!r} is no place to run this", "--executor", "Give local or ray."
+            )
         if self.max_failures is not None:
             failures = share(self.max_failures, "--max-failures")
         for name, value in (

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from apwa.cli.flags import Looks
 from apwa.cli.settings import current
 from apwa.cli.words import safe, say
 from apwa.vocabulary import ApwaError, Cancel, Misuse, Pause
@@ -19,19 +22,26 @@ if TYPE_CHECKING:
     from apwa.runs import RunDirectory, RunReader
 
 
+_LOOKS = Looks()
+_LOOK_S = 0.5
+
+
 def runs() -> int:
     """List all runs, the newest first."""
     from apwa.runs import RunReader, home_of, list_runs
+    from apwa.runs.detached import detached_runs
 
     env, _ = current()
     found = list_runs(home_of(env))
+    for there in reversed(detached_runs(home_of(env))):
+        print(f"{there.name}  detached  at {there.address}")
     for directory in reversed(found):
         try:
             with RunReader(directory) as reader:
                 print(_line(reader))
         except ApwaError as error:
             print(f"{directory.name}  unreadable: {safe(error.what)}")
-    if not found:
+    if not found and not detached_runs(home_of(env)):
         say("There are no runs yet. Start one with: apwa run …")
     return 0
 
@@ -57,8 +67,12 @@ def show(
     events
         The run's events as JSON lines.
     """
+    from apwa.cli.detached import detached_run, forward
     from apwa.runs import RunReader
 
+    if (there := detached_run(run)) is not None:
+        more = ["--step", step] * bool(step) + ["--row", row] * bool(row) + ["--events"] * events
+        return forward(there, ["show", there.name, *more])
     with RunReader(_find(run)) as reader:
         if events:
             return _events(reader)
@@ -93,8 +107,13 @@ def export(
     with_stats
         Add _attempts, _model, _tokens and _cost.
     """
-    from apwa.runs import RunReader
+    from apwa.cli.detached import detached_run, export_detached
+    from apwa.runs import RunReader, check_target
 
+    if (there := detached_run(run)) is not None:
+        check_target(output, force)
+        stats = ["--with-stats"] * with_stats
+        return export_detached(there, ["export", there.name, table, *stats], output)
     with RunReader(_find(run)) as reader:
         for path in reader.export(table, output, force=force, stats=with_stats):
             print(path)
@@ -119,15 +138,56 @@ def cancel(
     pause
         Only pause it: it can be resumed either way.
     """
+    from apwa.cli.detached import detached_run, forward
     from apwa.journal import is_driven
     from apwa.runs import send_command
 
+    if (there := detached_run(run)) is not None:
+        more = ["--now"] * now + ["--pause"] * pause
+        return forward(there, ["cancel", there.name, *more])
     directory = _find(run)
     if not is_driven(directory.journal_path):
         raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")
     send_command(directory, Pause() if pause else Cancel(now))
     say(f"Asked run {directory.name} to stop; see: apwa show {directory.name}")
     return 0
+
+
+def watch(run: str = "last", /, *, looks: Looks = _LOOKS) -> int:
+    """Show a run that another process drives, as that process shows it, until it ends.
+
+    Parameters
+    ----------
+    run
+        The run's id, a part of it that is its own, or last.
+    """
+    from apwa.cli.detached import detached_run, watch_detached
+    from apwa.cli.display import make_display
+    from apwa.journal import is_driven
+    from apwa.runs import RunReader
+
+    if (there := detached_run(run)) is not None:
+        return watch_detached(there, looks)
+    directory = _find(run)
+    display = make_display("none" if looks.quiet else looks.display, sys.stderr)
+    since, driven = 0, True
+    try:
+        with RunReader(directory) as reader:
+            while driven:
+                driven = is_driven(directory.journal_path)  # first: what it said last comes after
+                for numbered in reader.events(since):
+                    since = numbered.number
+                    display.show(numbered)
+                display.tick(time.monotonic())
+                if driven:
+                    time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        display.close()
+    with RunReader(directory) as reader:
+        _whole(reader)
+        return 1 if reader.ending is None else reader.ending.exit_code
 
 
 def purge(run: str, /) -> int:
@@ -138,8 +198,14 @@ def purge(run: str, /) -> int:
     run
         The run's id, or a part of it that is its own.
     """
+    from apwa.cli.detached import detached_run, forward
     from apwa.journal import is_driven
 
+    if (there := detached_run(run)) is not None:
+        code = forward(there, ["purge", there.name])
+        if code == 0:
+            there.forget()
+        return code
     directory = _find(run)
     if is_driven(directory.journal_path):
         raise Misuse("the run is being driven", directory.name, "Cancel it first.")

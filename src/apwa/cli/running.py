@@ -33,6 +33,7 @@ def run(
     rows: str | None = None,
     pilot: bool | None = None,
     dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     context: int | None = None,
 ) -> int:
     """Run a job in plain words, or a plan file (ends in .yaml), to its end.
@@ -51,11 +52,18 @@ def run(
         Try the plan on a small sample first (default), or not.
     dry_run
         Plan, show the prompts of two rows and a forecast; work no row.
+    detach
+        Let the cluster of --executor (or RAY_ADDRESS) drive the run, and come back at once.
     context
         The model's context size in tokens, where it cannot be found out.
     """
+    from apwa.cli.detached import begin_detached, cluster_of
+
+    address, limits = cluster_of(limits, detach=detach)
     settings = _settings(limits, grant, limit, rows, pilot, context, out)
     request = _request(job, tables, "plan" if dry_run else "run")
+    if address:
+        return begin_detached(address, request, settings, looks, detach=detach)
     from apwa.cli.drive import drive_new
 
     return asyncio.run(drive_new(request, settings, looks, dry=dry_run))
@@ -272,10 +280,14 @@ def _take_up(
     again: Again | None = None,
     plan: tuple[str, str] | None = None,
 ) -> int:
+    from apwa.cli.detached import detached_run, go_on_detached
     from apwa.cli.drive import drive_again
     from apwa.runs import check_target, find_run, home_of
 
     env, _ = current()
+    if (there := detached_run(run)) is not None:
+        changes = {**limits.changes(), "limit": limit}
+        return go_on_detached(there, changes, again, plan, out)
     directory = find_run(home_of(env), run)
     if out.output is not None:
         check_target(out.output, bool(out.force))

@@ -1,0 +1,285 @@
+"""The way to the keeper from outside: orders and tables in, events and exports out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from apwa.executor.cluster import need_ray
+from apwa.models import ModelSettings, ReadVariables, open_model
+from apwa.plan import TemplateStep, load_plan
+from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
+from apwa.runs.detached.orders import Begun, Order
+from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.tables import find_source
+from apwa.vocabulary import ApwaError, BadInput, Misuse, RunFailed
+from apwa.vocabulary.events import Numbered
+
+_CLIENT_PORT = 10001  # of Ray Client, where an address of the dashboard is given
+_PIECE = 4 << 20
+_TRIES = 3
+_BEGIN_S = 180.0
+_TOLD = Misuse(
+    "the cluster cannot be reached so", "--executor", "Name it ray://HOST:10001 or http://HOST:8265"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DetachedRun:
+    """A run that a cluster keeps, as this home remembers it."""
+
+    name: str
+    address: str
+    models: list[str]
+    record: Path
+
+    def forget(self) -> None:
+        self.record.unlink(missing_ok=True)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    address: str
+    models: list[str]  # whose keys it needs again to go on
+
+
+def detached_runs(home: Path) -> list[DetachedRun]:
+    """The detached runs that were begun from this home, the oldest first."""
+    found: list[DetachedRun] = []
+    for path in sorted((home / "detached").glob("*.json")):
+        record = msgspec.json.decode(path.read_bytes(), type=_Record)
+        found.append(DetachedRun(path.stem, record.address, record.models, path))
+    return found
+
+
+def find_detached(home: Path, name: str) -> DetachedRun | None:
+    """A detached run by its id, or by the beginning or end of it if only one has it."""
+    found = [
+        run for run in detached_runs(home) if run.name.startswith(name) or run.name.endswith(name)
+    ]
+    return found[0] if name and len(found) == 1 else None
+
+
+class Cluster:
+    """A cluster's keeper, found or begun. Made by ``reach``."""
+
+    def __init__(self, address: str, keeper: Any) -> None:
+        self.address = address
+        self._keeper = keeper
+
+    def ask(self, method: str, *arguments: object) -> Any:
+        """Call the keeper. Raises RunFailed where it cannot be reached."""
+        ray = need_ray()
+        try:
+            return ray.get(getattr(self._keeper, method).remote(*arguments))
+        except (ray.exceptions.RayActorError, ConnectionError) as error:
+            words = str(error).strip().splitlines()[0]
+            raise RunFailed(f"the keeper is gone: {words}", self.address, "Try again.") from error
+
+    # ---- begin
+
+    def begin(self, request: RunRequest, settings: RunSettings, home: Path) -> str:
+        """Begin a run; its id. Raises what is wrong with it before anything is spent."""
+        tables = [self._table(source) for source in request.tables]
+        request = msgspec.structs.replace(request, tables=tables)
+        settings = msgspec.structs.replace(settings, executor="ray")
+        models = _models(request, settings)
+        name = self._order(Order(request, settings), _variables(models))
+        record = home / "detached" / f"{name}.json"
+        record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        record.write_bytes(msgspec.json.encode(_Record(self.address, models)))
+        return name
+
+    def go_on(self, order: Order, models: Sequence[str]) -> str:
+        """Go on with a run that uses ``models``; its id."""
+        changed = [str(order.changes.get(name) or "") for name in ("model", "manager_model")]
+        return self._order(order, _variables([*models, *changed]))
+
+    def _order(self, order: Order, variables: dict[str, str]) -> str:
+        token = self.ask("order", msgspec.msgpack.encode(order), variables)
+        end = time.monotonic() + _BEGIN_S
+        while time.monotonic() < end:
+            content, words = self.ask("look", token)
+            if words:
+                raise RunFailed(f"the driver's job has ended: {words[-1500:]}", self.address)
+            if content:
+                begun = msgspec.json.decode(content, type=Begun)
+                if begun.run:
+                    return begun.run
+                kind = {2: Misuse, 1: RunFailed}.get(begun.exit_code, RunFailed)
+                raise kind(begun.what, begun.where, begun.todo)
+            time.sleep(0.3)
+        raise RunFailed(
+            f"no driver has begun within {_BEGIN_S:.0f} s", self.address,
+            "See the cluster's jobs: ray job list",
+        )  # fmt: skip
+
+    # ---- tables in
+
+    def _table(self, source: TableSource) -> TableSource:
+        """A table that is here is sent in pieces, unless the cluster sees the same file."""
+        try:
+            found = find_source(source.source)
+        except BadInput:
+            return source  # not here: a path or address of the cluster's
+        if all(self._is_there(path) for path in found.files):
+            return source
+        upload = hashlib.blake2b(digest_size=16)
+        for path in found.files:
+            upload.update(f"{path.relative_to(found.base)}\0{_digest(path)}\n".encode())
+        name = upload.hexdigest()
+        sent = [self._send(name, path, found.base) for path in found.files]
+        one = len(sent) == 1 and Path(source.source).is_file()
+        where = sent[0] if one else str(Path(sent[0]).parents[_depth(found.files[0], found.base)])
+        return TableSource(source.name, where, source.key, source.sensitive)
+
+    def _is_there(self, path: Path) -> bool:
+        here = path.stat()
+        return self.ask("has", str(path.absolute()), here.st_size, here.st_mtime_ns)
+
+    def _send(self, upload: str, path: Path, base: Path) -> str:
+        name = path.relative_to(base).as_posix()
+        if there := self.ask("received", upload, name):
+            return there
+        offset, size = 0, path.stat().st_size
+        with path.open("rb") as file:
+            while True:
+                piece = file.read(_PIECE)
+                last = offset + len(piece) >= size
+                there = self.ask("receive", upload, name, offset, piece, last)
+                offset += len(piece)
+                if last:
+                    return there
+
+    # ---- events and exports out
+
+    def events(self, run: str, since: int = 0) -> Iterator[list[Numbered]]:
+        """The run's events as they come, in batches, until its driver has ended."""
+        while True:
+            some, ended = self.ask("events", run, since, 5.0)
+            found = [msgspec.json.decode(data, type=Numbered) for data in some]
+            if found:
+                since = found[-1].number
+            yield found
+            if ended:
+                return
+
+    def exit_code(self, run: str) -> int:
+        """The exit code of how the run last ended."""
+        return self.ask("exit_code", run)
+
+    def verb(self, arguments: Sequence[str]) -> tuple[int, str, str]:
+        """Run a verb of the command line where the runs are."""
+        return self.ask("verb", list(arguments))
+
+    def export(self, arguments: Sequence[str], output: Path) -> tuple[int, str, list[Path]]:
+        """Export a table to files here: exit code, words, files."""
+        code, _, words, files = self.ask("export", list(arguments), output.name)
+        written: list[Path] = []
+        for there in files:
+            path = output.with_name(Path(there).name)
+            begun = path.with_name(f".{path.name}.part")
+            with begun.open("wb") as file:
+                while piece := self.ask("read", there, file.tell(), _PIECE):
+                    file.write(piece)
+            begun.replace(path)
+            self.ask("drop", there)
+            written.append(path)
+        return code, words, written
+
+
+def reach(address: str) -> Cluster:
+    """Find a cluster's keeper, or begin it.
+
+    Args:
+        address: ``ray://HOST:PORT``, ``http://HOST:PORT`` of its dashboard, or ``auto`` for the
+            cluster that this machine is a node of.
+
+    Raises RunFailed if the cluster cannot be reached, Misuse if Ray is missing.
+    """
+    ray = need_ray()
+    if find_spec("grpc") is None:
+        raise Misuse(
+            "Ray is installed without its client", "--detach",
+            "Install it with: pip install 'apwa[ray-jobs]'",
+        )  # fmt: skip
+    where = client_address(address)
+    if not ray.is_initialized():
+        _connect(ray, where, address)
+    options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1,
+               "num_cpus": 0, "resources": {HEAD: 0.001}, "max_concurrency": 16}  # fmt: skip
+    try:
+        keeper = ray.remote(Keeper).options(get_if_exists=True, **options).remote()
+        cluster = Cluster(address, keeper)
+        cluster.ask("has", "/", 0, 0)
+    except ApwaError:
+        raise
+    except Exception as error:
+        words = str(error).strip().splitlines()[-1]
+        todo = "Have the same Python, Ray and apwa on the cluster's nodes as here."
+        raise RunFailed(f"no keeper can be had there: {words}", address, todo) from error
+    return cluster
+
+
+def client_address(address: str) -> str:
+    """The address for Ray Client; ``auto`` stays."""
+    if address in ("", "auto"):
+        return "auto"
+    parts = urlsplit(address)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return f"ray://{parts.hostname}:{_CLIENT_PORT}"
+    if parts.scheme == "ray" or (":" in address and "//" not in address):
+        return address
+    raise _TOLD
+
+
+def _connect(ray: Any, where: str, address: str) -> None:
+    words = ""
+    for tried in range(_TRIES):  # a first client may find the server still starting
+        try:
+            ray.init(where, namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+            return
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            time.sleep(1.0 + tried)
+    raise RunFailed(
+        f"the cluster cannot be reached: {words}", address,
+        f"Check that it runs and that {where} can be reached from here.",
+    )  # fmt: skip
+
+
+def _models(request: RunRequest, settings: RunSettings) -> list[str]:
+    specs = [settings.model, settings.manager_model]
+    if request.plan:
+        plan, _ = load_plan(request.plan, request.plan_source or "plan")
+        specs += [step.model for step in plan.steps.values() if isinstance(step, TemplateStep)]
+    return sorted({spec for spec in specs if spec})
+
+
+def _variables(models: Sequence[str]) -> dict[str, str]:
+    """The environment variables that opening the models reads: keys and addresses."""
+    read = ReadVariables(os.environ)
+    for spec in {spec for spec in models if spec}:
+        with contextlib.suppress(Misuse):  # what is missing here may be there
+            open_model(spec, ModelSettings(read, "http://127.0.0.1/v1"))
+    return read.read
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _depth(path: Path, base: Path) -> int:
+    return len(path.relative_to(base).parts) - 1

@@ -1,0 +1,55 @@
+"""The driver of a detached run: the entry point of its Ray job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from apwa.executor.cluster import need_ray
+from apwa.runs.detached.keeper import NAME, NAMESPACE
+from apwa.runs.detached.orders import Begun, Order
+from apwa.runs.directory import find_run, home_of
+from apwa.runs.driver import Driver
+from apwa.runs.starting import begin, take_up
+from apwa.vocabulary import ApwaError
+
+
+def main(token: str) -> int:
+    """Do what the keeper has an order for; the run's exit code."""
+    ray = need_ray()
+    ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+    keeper = ray.get_actor(NAME, namespace=NAMESPACE)
+    content, variables = ray.get(keeper.take.remote(token))
+    os.environ.update(variables)
+    order = msgspec.msgpack.decode(content, type=Order)
+
+    def tell(begun: Begun) -> None:
+        ray.get(keeper.begun.remote(token, msgspec.json.encode(begun)))
+
+    return asyncio.run(_drive(order, tell))
+
+
+async def _drive(order: Order, tell: Any) -> int:
+    try:
+        driver = await _driver(order)
+    except ApwaError as error:
+        tell(Begun("", error.what, error.where, error.todo, error.exit_code))
+        return error.exit_code
+    tell(Begun(driver.desk.directory.name))
+    return (await driver.drive(resumed=order.request is None)).ending.exit_code
+
+
+async def _driver(order: Order) -> Driver:
+    home = home_of(os.environ)
+    if order.request is not None and order.settings is not None:
+        return await begin(order.request, order.settings, home)
+    directory = find_run(home, order.run)
+    return await take_up(directory, order.changes, again=order.again, plan=order.plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
