@@ -82,7 +82,7 @@ async def _do(laptop: Apwa, *arguments: str) -> int:
 async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     laptop: Apwa, endpoint: Counting, away: Away
 ) -> None:
-    rows = 1200
+    rows = 1000
     endpoint.latency_s = 0.6
     laptop.table(rows)
     begin = (
@@ -102,16 +102,16 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     # its driver dies; the keeper lives and goes on with the run
     (driver,) = away.drivers()
     os.kill(driver, signal.SIGKILL)
-    assert await _do(laptop, "show") == 0
-    assert ": stopped" in laptop.words, laptop.words
     assert await _do(laptop, "resume") == 0, laptop.words
     before = len(endpoint.calls)
     await laptop.until(lambda: len(endpoint.calls) > before + 50)
 
     # it is stopped from here, and goes on again
     assert await _do(laptop, "cancel") == 0
-    assert await _do(laptop, "watch", "--display", "plain") == 4, laptop.words
     assert len(endpoint.calls) < rows
+    assert await _do(laptop, "show") == 0
+    assert "cancelled on request" in laptop.words, laptop.words
+    endpoint.latency_s = 0
     assert await _do(laptop, "resume") == 0
     assert await _do(laptop, "watch", "--display", "plain") == 0, laptop.words
 
@@ -131,8 +131,8 @@ def _no_key_is_anywhere(away: Away) -> None:
     """Neither in Ray's job information nor in any of its logs, nor with the run."""
     from ray.job_submission import JobSubmissionClient
 
-    jobs = JobSubmissionClient(f"http://{away.cluster.head_node.dashboard_url}").list_jobs()
-    assert len(jobs) == 4 and CANARY not in str(jobs)
+    jobs = JobSubmissionClient(away.cluster.address).list_jobs()
+    assert len([job for job in jobs if job.submission_id]) == 4 and CANARY not in str(jobs)
     session = Path(away.cluster.head_node.get_session_dir_path())
     files = [p for top in (session / "logs", away.home) for p in top.rglob("*") if p.is_file()]
     assert len(files) > 20
