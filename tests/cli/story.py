@@ -5,9 +5,12 @@ from __future__ import annotations
 from apwa.vocabulary import PILOT, RUN, Usage
 from apwa.vocabulary.events import (
     Approved,
+    ClusterFound,
     EndpointFound,
     Event,
     HostChanged,
+    HostLoad,
+    HostsSeen,
     ManagerSaid,
     Numbered,
     PaceChanged,
@@ -66,5 +69,22 @@ def story(spice: str = "") -> list[Numbered]:
         progress(1800, step=f"redact{spice}"),
         StepClosed(RUN, f"redact{spice}", 1824, 1800, 24, 0, used),
         RunEnded("done", spice, 1824, 1800, 24, 0, used, f"redact{spice}"),
+    ]
+    return [Numbered(n, 1000.0 + n, event) for n, event in enumerate(events, 1)]
+
+
+def cluster_story(spice: str = "") -> list[Numbered]:
+    """The begin of a run on a cluster, one host of which is lost."""
+    loads = [HostLoad(f"h{n}{spice}", f"node {n // 2}{spice}", 5 + n, 30, n) for n in range(3)]
+    events: list[Event] = [
+        RunStarted("20261126-k3f9", "Redact", ["openai:m"], False),
+        ClusterFound(
+            f"192.0.2.1:6379{spice}", f"http://192.0.2.1:8265{spice}", 2, {"CPU": 4.0, "GPU": 1.0}
+        ),
+        HostChanged(f"h0{spice}", "joined", f"node 0{spice}"),
+        StepOpened(RUN, "redact", "template", 1824),
+        HostsSeen(loads),
+        HostChanged(f"h0{spice}", "lost", f"5 leases taken back{spice}"),
+        HostsSeen(loads[1:]),
     ]
     return [Numbered(n, 1000.0 + n, event) for n, event in enumerate(events, 1)]

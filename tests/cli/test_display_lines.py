@@ -17,7 +17,7 @@ from apwa.vocabulary import RUN
 from apwa.vocabulary.events import ApprovalNeeded, Numbered, RunStarted, StepOpened
 from apwa.vocabulary.numbers import duration, money, rate, share
 
-from .story import ESCAPES, progress, story
+from .story import ESCAPES, cluster_story, progress, story
 
 OBEYED = [chr(n) for n in (*range(0x0A), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x202E)]
 
@@ -213,3 +213,26 @@ def test_numbers_read_well():
     assert [share(1, 3), share(1823, 1824), share(5, 5), share(0, 0)] == [
         "33 %", "99 %", "100 %", "100 %",
     ]  # fmt: skip
+
+
+def test_a_cluster_and_its_hosts_are_shown() -> None:
+    lines = shown("plain", cluster_story()).splitlines()
+    assert any(
+        "the Ray cluster 192.0.2.1:6379: 2 nodes, 4 CPUs, 1 GPUs; Ray's dashboard:"
+        " http://192.0.2.1:8265" in line
+        for line in lines
+    )
+    assert any("host h0 lost (5 leases taken back)" in line for line in lines)
+    stream = io.StringIO()
+    Console(file=stream, width=100, color_system=None).print(
+        drawing(picture_of(cluster_story()), 5.0)
+    )
+    text = " ".join(stream.getvalue().split())
+    assert "2 hosts on 2 nodes, 1 lost; in flight: h1 6 · h2 7" in text
+
+
+def test_no_word_of_a_host_reaches_the_terminal_as_a_command() -> None:
+    assert len(shown("plain", cluster_story(ESCAPES)).splitlines()) == len(
+        shown("plain", cluster_story()).splitlines()
+    )
+    assert "\x1b" not in shown("plain", cluster_story(ESCAPES))

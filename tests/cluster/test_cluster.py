@@ -70,6 +70,8 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
     with apwa.reader() as reader:
         counts = reader.journal.counts(RUN, "rate")
     assert (counts.done, counts.quarantined) == (rows, 0)
+    report = apwa.directory.report_path.read_text()
+    assert "## Hosts" in report and report.count("lost: ") >= 2
 
     endpoint.latency_s = 0
     local = await apwa.start(

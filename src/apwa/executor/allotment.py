@@ -37,6 +37,9 @@ class HostState:
     heard_at: float
     profile: str = ANY
     node: str = ""
+    place: str = ""
+    done: int = 0
+    failed: int = 0
     alive: bool = True
     gone: bool = False  # for good; kept until what it was allotted has lapsed
     leaving: bool = False  # gets no new work

@@ -25,7 +25,7 @@ from apwa.executor.scheduler import Scheduler
 from apwa.executor.seam import StepJob, Work
 from apwa.vocabulary import Caps, ErrorKind, Usage
 from apwa.vocabulary.control import ChangeLimits
-from apwa.vocabulary.events import HostChanged
+from apwa.vocabulary.events import HostChanged, HostLoad, HostsSeen
 from apwa.vocabulary.messages import (
     Ack,
     CloseStep,
@@ -159,6 +159,9 @@ class Core:
         match message:
             case Outcomes(items=items):
                 self.health.outcomes(host, items)
+                failed = sum(outcome.kind is not None for outcome in items)
+                state.failed += failed
+                state.done += len(items) - failed
                 self.books.saw(host, items, self.scheduler)
                 self.scheduler.outcomes(host, items, now)
                 self._after_outcomes(now)
@@ -283,7 +286,9 @@ class Core:
         if known is not None and known.alive:  # it has begun anew: what it held is gone
             self._lost(known, now)
         self.books.described(message.host, now)
-        host = HostState(message.host, message.capacity, now, message.profile, message.node)
+        host = HostState(
+            message.host, message.capacity, now, message.profile, message.node, message.place
+        )  # fmt: skip
         self.hosts[message.host] = host
         self._out.append(Say(HostChanged(message.host, "joined", message.place)))
         for step in self.scheduler.steps.values():
@@ -476,5 +481,12 @@ class Core:
             gate = self.allotment.gate(step.endpoint)
             since = min(elapsed, now - step.opened_at)
             self._out.append(Say(progress(step, gate, now, wall, since, limit, slowest)))
+        loads = [
+            HostLoad(h.name, h.place, h.in_flight, h.done, h.failed)
+            for h in self.hosts.values()
+            if h.alive
+        ]
+        if steps and any(load.place for load in loads):
+            self._out.append(Say(HostsSeen(loads)))
         self._out += [Say(trouble) for trouble in self.allotment.troubles.news()]
         self.books.record()

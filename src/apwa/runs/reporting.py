@@ -13,7 +13,14 @@ from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.untrusted import fenced, rows_of, some_done, untrusted
 from apwa.vocabulary import PILOT, RUN, Usage
-from apwa.vocabulary.events import Numbered, Trouble
+from apwa.vocabulary.events import (
+    ClusterFound,
+    HostChanged,
+    HostLoad,
+    HostsSeen,
+    Numbered,
+    Trouble,
+)
 from apwa.vocabulary.numbers import duration, money
 
 _EXAMPLES = 3  # of a failure kind, in a report
@@ -130,6 +137,7 @@ def write_report(course: Course, ending: Ending) -> None:
     lines += _steps(course)
     lines += _forecast_and_actual(course)
     lines += _failures(course)
+    lines += _hosts(desk.reader)
     lines += _troubles(desk.reader)
     lines += _decisions(desk.reader)
     write_text(desk.directory.report_path, "\n".join(lines) + "\n")
@@ -190,6 +198,34 @@ def _failures(course: Course) -> list[str]:
         if course.desk.reader.failure_counts(RUN, name):
             lines += [failures_text(course.desk.reader, RUN, name), ""]
     return ["## Quarantined rows", "", *(lines or ["None.", ""])]
+
+
+def _hosts(reader: JournalReader) -> list[str]:
+    """The hosts of a cluster: where each was, what came of its work, how it ended."""
+    cluster: ClusterFound | None = None
+    loads: dict[str, HostLoad] = {}
+    ended: dict[str, str] = {}
+    for numbered in _all_events(reader):
+        match numbered.event:
+            case ClusterFound() as e:
+                cluster = e
+            case HostsSeen(hosts=hosts):
+                loads |= {load.host: load for load in hosts}
+            case HostChanged(host=host, change=change, detail=detail) if change != "joined":
+                ended[host] = f"{change}: {_clip(detail)}" if detail else change
+            case _:
+                pass
+    if cluster is None:
+        return []
+    lines = [
+        "## Hosts", "", f"On the Ray cluster {cluster.address}, {cluster.nodes:,} nodes"
+        f" at the start. The counts are of attempts, as last seen.", "",
+        "| host | place | done | failed | end |", "|---|---|---:|---:|---|",
+    ]  # fmt: skip
+    for load in loads.values():
+        end = ended.get(load.host, "").replace("|", "/")
+        lines.append(f"| {load.host} | {load.place} | {load.done:,} | {load.failed:,} | {end} |")
+    return [*lines, ""]
 
 
 def _troubles(reader: JournalReader) -> list[str]:

@@ -117,6 +117,22 @@ class HostChanged(_Event, frozen=True):
     detail: str = ""
 
 
+class HostLoad(msgspec.Struct, frozen=True):
+    """One host: where it is, its calls under way, and what came of its work so far."""
+
+    host: str
+    place: str
+    in_flight: int
+    done: int
+    failed: int
+
+
+class HostsSeen(_Event, frozen=True):
+    """The hosts at work, once a second, where there are several or they are elsewhere."""
+
+    hosts: list[HostLoad]
+
+
 class ClusterFound(_Event, frozen=True):
     """The Ray cluster that works the run. ``local``: it was begun for it, on this machine."""
 
@@ -177,6 +193,7 @@ Event = (
     | EndpointFound
     | PaceChanged
     | HostChanged
+    | HostsSeen
     | ClusterFound
     | PilotDone
     | ApprovalNeeded

@@ -16,6 +16,7 @@ from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.display.sentences import (
     details,
     event_words,
+    hosts_words,
     model_words,
     one_line,
     standing,
@@ -94,6 +95,8 @@ def _parts(picture: Picture, elapsed_s: float) -> Iterator[RenderableType]:
             yield Text("  " + " · ".join(details(step) or ["begins"]), style="dim")
         elif step.quarantined:
             yield Text(f"  {step.quarantined:,} quarantined", style="dim")
+    if picture.ended is None and (hosts := hosts_words(picture)):
+        yield Text(hosts, style="dim")
     if not picture.open_steps and picture.ended is None:
         yield Text(standing(picture)[0], style="dim")
     elif picture.said is not None and not picture.said.tool:

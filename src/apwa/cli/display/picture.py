@@ -14,8 +14,11 @@ from apwa.vocabulary import PILOT, Usage
 from apwa.vocabulary.events import (
     ApprovalNeeded,
     Approved,
+    ClusterFound,
     EndpointFound,
     HostChanged,
+    HostLoad,
+    HostsSeen,
     ManagerSaid,
     Numbered,
     PaceChanged,
@@ -69,6 +72,8 @@ class Picture(msgspec.Struct, frozen=True):
     tables: list[TableRead] = []
     endpoints: list[EndpointFound] = []
     hosts: list[HostChanged] = []
+    loads: list[HostLoad] = []  # of hosts on a cluster, as last seen
+    cluster: ClusterFound | None = None
     slots: dict[str, int] = {}  # endpoint -> calls at once
     said: ManagerSaid | None = None
     turns: int = 0
@@ -146,6 +151,10 @@ def _with(picture: Picture, numbered: Numbered) -> Picture:
         case HostChanged() as e:
             others = [host for host in picture.hosts if host.host != e.host]
             return replace(picture, hosts=[*others, e])
+        case HostsSeen() as e:
+            return replace(picture, loads=e.hosts)
+        case ClusterFound() as e:
+            return replace(picture, cluster=e)
         case ManagerSaid() as e:
             return replace(picture, said=e, turns=picture.turns + 1)
         case PlanChanged() as e:

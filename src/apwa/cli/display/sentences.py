@@ -28,6 +28,7 @@ from apwa.vocabulary.numbers import duration, money, rate, share
 PRACTICE = "the practice model (rules that only play a model)"
 
 _CLIP = 300
+_HOSTS_SHOWN = 8
 _LIMITS = {
     "endpoint": "the endpoint sets the pace",
     "ceiling": "the given concurrency sets the pace",
@@ -173,6 +174,23 @@ def _cluster_words(event: ClusterFound) -> str:
     has += f", {gpus:g} GPUs" if gpus else ""
     page = f"; Ray's dashboard: {one_line(event.dashboard)}" if event.dashboard else ""
     return f"{one_line(what)}: {has}{page}"
+
+
+def hosts_words(picture: Picture) -> str:
+    """The hosts at work on a cluster, and those that were lost, in one line; empty if none is."""
+    if not picture.loads:
+        return ""
+    loads = picture.loads
+    nodes = len({load.place for load in loads})
+    words = [
+        f"{len(loads):,} {'host' if len(loads) == 1 else 'hosts'} on"
+        f" {nodes:,} {'node' if nodes == 1 else 'nodes'}"
+    ]
+    ended = [host.change for host in picture.hosts]
+    words += [f"{ended.count(change):,} {change}" for change in ("lost", "sick") if change in ended]
+    shown = [f"{one_line(load.host, 20)} {load.in_flight}" for load in loads[:_HOSTS_SHOWN]]
+    more = ["…"] if len(loads) > _HOSTS_SHOWN else []
+    return f"{', '.join(words)}; in flight: {' · '.join(shown + more)}"
 
 
 def _pilot_words(event: PilotDone) -> str:
