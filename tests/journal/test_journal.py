@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from apwa.journal import Journal, StoredResult, is_driven, open_journal, open_reader
+from apwa.journal import Journal, JournalPlace, StoredResult, is_driven, open_journal, open_reader
 from apwa.journal.schema import pack_key, unpack_key
 from apwa.vocabulary import (
     PILOT,
@@ -32,6 +33,7 @@ from apwa.vocabulary import (
     Usage,
 )
 from apwa.vocabulary.events import StepProgress, Trouble
+from tests.postgres import Server
 
 USAGE = Usage(1, 100, 20, cost_nusd=1500)
 
@@ -55,9 +57,23 @@ def result(
     )  # fmt: skip
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a journal may be made: in a file, or where the directory names a database."""
+    return _place(request, tmp_path)
+
+
+def _place(request: pytest.FixtureRequest, base: Path) -> Path:
+    path = base / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
+    path.parent.mkdir()
+    if request.param == "postgres":
+        JournalPlace(path).keep_url(request.getfixturevalue("postgres").url)
+    return path
+
+
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(tmp_path / "run.db")
+async def journal(path: Path) -> AsyncIterator[Journal]:
+    opened = open_journal(path)
     yield opened
     await opened.close()
 
@@ -203,9 +219,7 @@ async def test_old_progress_is_coarsened_and_other_events_stay(
     assert sum(isinstance(e.event, Trouble) for e in events) == 1
 
 
-async def test_a_second_driver_is_refused_and_readers_are_not(
-    journal: Journal, tmp_path: Path
-) -> None:
+async def test_a_second_driver_is_refused_and_readers_are_not(journal: Journal, path: Path) -> None:
     await journal.append([result(1)])
     code = (
         "import sys; from pathlib import Path; from apwa.journal import *;"
@@ -213,16 +227,16 @@ async def test_a_second_driver_is_refused_and_readers_are_not(
         "open_journal(p)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "run.db"],
+        [sys.executable, "-c", code, path],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["1", "True"]
     assert "Locked" in done.stderr and "drives this run" in done.stderr
 
 
-async def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    path = tmp_path / "run.db"
+async def test_the_lock_ends_with_its_holder(path: Path) -> None:
     first = open_journal(path)
+    assert is_driven(path)
     await first.close()
     assert not is_driven(path)
     second = open_journal(path)
@@ -230,26 +244,28 @@ async def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_a_write_of_an_older_epoch_is_refused(journal: Journal, tmp_path: Path) -> None:
+async def test_a_write_of_an_older_epoch_is_refused(journal: Journal, path: Path) -> None:
     await journal.append([result(1)])
-    other = sqlite3.connect(tmp_path / "run.db")
-    other.execute("UPDATE facts SET value = '99' WHERE name = 'epoch'")
-    other.commit()
+    other = JournalPlace(path).store.connect(write=True)
+    other.run("UPDATE facts SET value = ? WHERE name = 'epoch'", (b"99",))
+    other.close()
     with pytest.raises(Locked):
         await journal.append([result(2)])
     assert list(journal.reader.done(RUN, "tag")) == [1]
 
 
-async def test_a_full_disk_pauses_and_loses_nothing(journal: Journal) -> None:
+async def test_a_full_disk_pauses_and_loses_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "run.db")
     await journal.append([result(1)])
     connection = journal._connection  # pyright: ignore
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+    ((pages,),) = connection.all("PRAGMA page_count")
+    connection.run(f"PRAGMA max_page_count = {pages + 4}")
     with pytest.raises(Paused, match="full"):
         await journal.append([result(n, answer=b"x" * 10_000) for n in range(2, 40)])
     assert list(journal.reader.done(RUN, "tag")) == [1]
-    connection.execute("PRAGMA max_page_count = 1000000")
+    connection.run("PRAGMA max_page_count = 1000000")
     assert await journal.append([result(2)]) == [True]
+    await journal.close()
 
 
 def test_a_foreign_file_is_named(tmp_path: Path) -> None:
@@ -290,8 +306,8 @@ asyncio.run(main())
 """
 
 
-async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    path, chance, start = tmp_path / "run.db", random.Random(5), 0
+async def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
+    chance, start = random.Random(5), 0
     for _ in range(8):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, path, str(start)],
@@ -314,7 +330,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
 
 async def test_a_reader_in_another_process_sees_commits_as_they_come(
-    journal: Journal, tmp_path: Path
+    journal: Journal, path: Path
 ) -> None:
     code = (
         "import sys, json; from pathlib import Path; from apwa.journal import open_reader\n"
@@ -322,7 +338,7 @@ async def test_a_reader_in_another_process_sees_commits_as_they_come(
         "for line in sys.stdin: print(json.dumps(list(r.done('run', 'tag'))), flush=True)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "run.db"],
+        [sys.executable, "-c", code, path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
@@ -366,3 +382,84 @@ async def test_a_cancelled_write_stops_no_other(journal: Journal) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert await journal.append([result(99)]) == [True]
     assert set(range(1, 50, 2)) <= set(journal.reader.done(RUN, "tag"))
+
+
+async def test_zero_bytes_and_half_letters_come_back_as_far_as_they_can(journal: Journal) -> None:
+    odd = msgspec.structs.replace(result(1), raw="a\0b \ud83d é")
+    await journal.append([odd])
+    (back,) = journal.reader.results(RUN, "tag")
+    assert back.raw == "a\0b ? é"
+
+
+async def test_a_database_that_dies_under_a_driver_costs_nothing(
+    tmp_path: Path, postgres: Server
+) -> None:
+    """Its server is killed at random moments, and started again: each result is there once."""
+    path = tmp_path / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
+    path.parent.mkdir()
+    JournalPlace(path).keep_url(postgres.url)
+    journal = open_journal(path)
+    chance = random.Random(3)
+    numbers: list[int] = []
+
+    async def write(first: int) -> None:
+        for n in range(first, first + 3000, 20):
+            await journal.append([result(n + k) for k in range(20)])
+            numbers.append((await journal.add_event(Trouble("t", str(n)))).number)
+            block = await journal.open_block("h", USAGE)
+            await journal.close_block(block, USAGE)
+
+    for round_ in range(3):
+        writing = asyncio.create_task(write(round_ * 3000))
+        await asyncio.sleep(chance.uniform(0.05, 0.4))
+        postgres.kill()
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        await asyncio.to_thread(postgres.start)
+        await writing
+    assert is_driven(path)
+    reader = journal.reader
+    assert len(reader.done(RUN, "tag")) == 9000
+    assert reader.counts(RUN, "tag").usage.calls == 9000
+    events = reader.events(limit=10_000)
+    assert [e.number for e in events] == numbers and len(events) == 450
+    assert len(reader.blocks()) == 450 and all(b.spent is not None for b in reader.blocks())
+    await journal.close()
+
+
+async def test_a_database_that_stays_away_pauses_the_run(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apwa.journal.writer._RECONNECT_S", 1.0)
+    path = tmp_path / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
+    path.parent.mkdir()
+    JournalPlace(path).keep_url(postgres.url)
+    journal = open_journal(path)
+    await journal.append([result(1)])
+    postgres.kill()
+    try:
+        with pytest.raises(Paused, match="cannot be written"):
+            await journal.append([result(2)])
+    finally:
+        await asyncio.to_thread(postgres.start)
+    await journal.close()
+    again = open_journal(path)
+    assert list(again.reader.done(RUN, "tag")) == [1]
+    await again.close()
+
+
+def test_a_password_is_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = JournalPlace(tmp_path / "run.db")
+    url = "postgresql://anna:s3cret@db.example:5432/runs?sslmode=require"
+    place.keep_url(url)
+    assert place.url == "postgresql://anna@db.example:5432/runs?sslmode=require"
+    assert "s3cret" not in (tmp_path / "journal.url").read_text()
+    monkeypatch.setenv("APWA_JOURNAL", url)
+    assert place.url == url and "s3cret" not in place.shown
+
+
+def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    place = JournalPlace(tmp_path / "run.db")
+    place.keep_url("postgresql://anna:s3cret@127.0.0.1:9/runs")
+    with pytest.raises(Misuse, match="cannot be reached") as caught:
+        open_journal(place)
+    assert "PGPASSWORD" in caught.value.todo and "s3cret" not in str(caught.value)

@@ -48,6 +48,8 @@ class Limits:
     """At most so many calls at once to one endpoint."""
     executor: str | None = None
     """Where workers run: local, ray (RAY_ADDRESS, else this machine's own), ray://HOST:10001."""
+    journal: str | None = None
+    """A database for the journal, postgresql://…, instead of a file of the run."""
     yes: Annotated[bool | None, Parameter(name=["--yes", "-y"], negative=())] = None
     """Run the plan without asking."""
     practice: str | None = None
@@ -81,6 +83,7 @@ class Limits:
             "timeout_s": self.timeout,
             "concurrency": self.concurrency,
             "executor": self.executor,
+            "journal": self.journal,
             "yes": self.yes,
             "practice": self.practice,
         }

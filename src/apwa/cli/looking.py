@@ -146,7 +146,7 @@ def cancel(
         more = ["--now"] * now + ["--pause"] * pause
         return forward(there, ["cancel", there.name, *more])
     directory = _find(run)
-    if not is_driven(directory.journal_path):
+    if not is_driven(directory.journal):
         raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")
     send_command(directory, Pause() if pause else Cancel(now))
     say(f"Asked run {directory.name} to stop; see: apwa show {directory.name}")
@@ -174,7 +174,7 @@ def watch(run: str = "last", /, *, looks: Looks = _LOOKS) -> int:
     try:
         with RunReader(directory) as reader:
             while driven:
-                driven = is_driven(directory.journal_path)  # first: what it said last comes after
+                driven = is_driven(directory.journal)  # first: what it said last comes after
                 for numbered in reader.events(since):
                     since = numbered.number
                     display.show(numbered)
@@ -207,7 +207,7 @@ def purge(run: str, /) -> int:
             there.forget()
         return code
     directory = _find(run)
-    if is_driven(directory.journal_path):
+    if is_driven(directory.journal):
         raise Misuse("the run is being driven", directory.name, "Cancel it first.")
     directory.remove()
     say(f"Removed {directory.path}")
@@ -244,7 +244,7 @@ def _line(reader: RunReader) -> str:
 def _state(reader: RunReader) -> str:
     from apwa.journal import is_driven
 
-    if is_driven(reader.directory.journal_path):
+    if is_driven(reader.directory.journal):
         return "running"
     return reader.ending.state if reader.ending is not None else "stopped"
 

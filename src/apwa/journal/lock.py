@@ -50,7 +50,7 @@ def _locked(file: IO[str]) -> bool:
     return False
 
 
-def is_driven(journal: Path) -> bool:
+def is_locked(journal: Path) -> bool:
     """Whether some process drives the run now."""
     path = journal.with_name("run.lock")
     if not path.exists():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +16,6 @@ from apwa.journal.schema import (
     GENERATIONS,
     ORDINALS,
     RESULT_COLUMNS,
-    connect,
     pack_key,
     stored,
     unpack_key,
@@ -26,24 +23,16 @@ from apwa.journal.schema import (
 from apwa.journal.seam import (
     Block,
     Counts,
-    JournalReader,
     ManagerTurn,
     PlanVersion,
     StoredResult,
 )
-from apwa.vocabulary import ErrorKind, Misuse, Usage
+from apwa.journal.store import Store
+from apwa.vocabulary import ErrorKind, Usage
 from apwa.vocabulary.events import Numbered, decode_event
 
 _PAGE = 1000
 _usage = msgspec.json.Decoder(Usage)
-
-
-def open_reader(path: Path) -> JournalReader:
-    """Open a run's journal for reading, from any process, while it is written or after.
-
-    Raises Misuse for a file that is no journal.
-    """
-    return SqliteReader(path)
 
 
 @dataclass(slots=True)
@@ -57,12 +46,12 @@ class _Seen:
     above: dict[int, int] = field(default_factory=dict[int, int])  # generations above 0
 
 
-class SqliteReader:
-    """A ``JournalReader`` over one SQLite file."""
+class SqlReader:
+    """A ``JournalReader`` over a database that speaks SQL."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = connect(path, write=False)
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connect(write=False)
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str], _Seen] = {}
 
@@ -97,41 +86,39 @@ class SqliteReader:
 
     def _scan(self, seen: _Seen) -> None:
         """All of a step's keys and kinds, from the index alone, in ordinal order."""
-        row = self._connection.execute("SELECT max(id) FROM results").fetchone()
-        seen.last = row[0] or 0
+        seen.last = self._ask("SELECT max(id) FROM results")[0][0] or 0
+        connection = self._connection
         low, high = (
             pack_key(seen.number, 0, 0),
             pack_key(seen.number, ORDINALS - 1, GENERATIONS - 1),
         )
         bad = dict(
-            self._connection.execute(
-                "SELECT key, kind FROM results INDEXED BY results_bad"
+            self._ask(
+                f"SELECT key, kind FROM results{connection.by_kind}"
                 " WHERE key BETWEEN ? AND ? AND kind IS NOT NULL",
                 (low, high),
             )
         )
-        first = self._connection.execute(
-            f"SELECT (key >> {GENERATION_BITS}) & {ORDINALS - 1} FROM results"
-            f" INDEXED BY results_key WHERE key BETWEEN ? AND ? AND key & {GENERATIONS - 1} = 0",
+        first = connection.pages(
+            f"SELECT (key >> {GENERATION_BITS}) & {ORDINALS - 1} FROM results{connection.by_key}"
+            f" WHERE key BETWEEN ? AND ? AND key & {GENERATIONS - 1} = 0",
             (low, high),
         )
-        while some := first.fetchmany(100_000):
+        for some in first:
             seen.done.update(chain.from_iterable(some))
         for key, kind in bad.items():
             if not key & (GENERATIONS - 1):
                 _take(seen, key, kind)
-        above = self._connection.execute(
-            "SELECT key FROM results INDEXED BY results_key WHERE key BETWEEN ? AND ?"
-            f" AND key & {GENERATIONS - 1} > 0",
+        above = self._ask(
+            f"SELECT key FROM results{connection.by_key} WHERE key BETWEEN ? AND ?"
+            f" AND key & {GENERATIONS - 1} > 0 ORDER BY key",
             (low, high),
         )
         for (key,) in above:
             _take(seen, key, bad.get(key))
 
     def _catch_up(self, seen: _Seen) -> None:
-        rows = self._connection.execute(
-            "SELECT id, key, kind FROM results WHERE id > ? ORDER BY id", (seen.last,)
-        )
+        rows = self._ask("SELECT id, key, kind FROM results WHERE id > ? ORDER BY id", (seen.last,))
         low, high = (
             pack_key(seen.number, 0, 0),
             pack_key(seen.number, ORDINALS - 1, GENERATIONS - 1),
@@ -167,11 +154,11 @@ class SqliteReader:
         low = pack_key(number, start, 0)
         while low <= end:
             with self._lock:
-                page = self._connection.execute(
-                    f"SELECT {columns} FROM results INDEXED BY results_key"
+                page = self._ask(
+                    f"SELECT {columns} FROM results{self._connection.by_key}"
                     " WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
                     (low, end, _PAGE),
-                ).fetchall()
+                )
             if not page:
                 return
             whole = len(page) < _PAGE
@@ -190,16 +177,16 @@ class SqliteReader:
     def story(self, step: str, ordinal: int) -> list[StoredResult]:
         found: list[StoredResult] = []
         with self._lock:
-            steps = self._connection.execute(
+            steps = self._ask(
                 "SELECT number, scope FROM steps WHERE step = ? ORDER BY number", (step,)
-            ).fetchall()
+            )
             for number, scope in steps:
-                rows = self._connection.execute(
-                    f"SELECT {RESULT_COLUMNS}, coalesce(transcript, x'') FROM results"
+                rows = self._ask(
+                    f"SELECT {RESULT_COLUMNS}, transcript FROM results"
                     " LEFT JOIN transcripts ON result = id WHERE key BETWEEN ? AND ? ORDER BY key",
                     (pack_key(number, ordinal, 0), pack_key(number, ordinal, GENERATIONS - 1)),
                 )
-                found += [stored(scope, step, row[:-1], row[-1]) for row in rows]
+                found += [stored(scope, step, row[:-1], row[-1] or b"") for row in rows]
         return found
 
     def failures(self, scope: str, step: str, limit: int) -> list[StoredResult]:
@@ -224,11 +211,11 @@ class SqliteReader:
         with self._lock:
             number = self._number(scope, step)
             assert number is not None
-            rows = self._connection.execute(
-                "SELECT key, kind FROM results INDEXED BY results_bad"
+            rows = self._ask(
+                f"SELECT key, kind FROM results{self._connection.by_kind}"
                 " WHERE key BETWEEN ? AND ? AND kind IS NOT NULL ORDER BY key DESC",
                 (pack_key(number, 0, 0), pack_key(number, ORDINALS - 1, GENERATIONS - 1)),
-            ).fetchall()
+            )
         counted = BitMap()
         for key, kind in rows:
             ordinal = unpack_key(key)[0]
@@ -242,11 +229,12 @@ class SqliteReader:
             seen = self._look(scope, step)
             if seen is None:
                 return Counts(0, 0, Usage())
-            row = self._connection.execute(
+            (row,) = self._ask(
                 "SELECT calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens,"
-                " CASE WHEN cost_unknown THEN NULL ELSE cost_nusd END FROM steps WHERE number = ?",
+                " CASE WHEN cost_unknown = 1 THEN NULL ELSE cost_nusd END"
+                " FROM steps WHERE number = ?",
                 (seen.number,),
-            ).fetchone()
+            )
             return Counts(len(seen.done), len(seen.quarantined), Usage(*row))
 
     # ---- the rest
@@ -289,20 +277,23 @@ class SqliteReader:
 
     def _all(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            try:
-                return self._connection.execute(sql, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise Misuse(
-                    f"the journal cannot be read: {error}",
-                    str(self._path),
-                    "If the file is damaged, its rows may still be saved: sqlite3 run.db .recover",
-                ) from error
+            return self._ask(sql, values)
+
+    def _ask(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Ask the database; once more over a new connection, where the one there was is lost."""
+        try:
+            return self._connection.all(sql, values)
+        except Exception as error:
+            if self._store.again(error):
+                self._connection = self._store.connect(write=False)
+                return self._connection.all(sql, values)
+            if (said := self._store.unreadable(error)) is not None:
+                raise said from error
+            raise
 
     def _number(self, scope: str, step: str) -> int | None:
-        row: tuple[int] | None = self._connection.execute(
-            "SELECT number FROM steps WHERE scope = ? AND step = ?", (scope, step)
-        ).fetchone()
-        return None if row is None else row[0]
+        rows = self._ask("SELECT number FROM steps WHERE scope = ? AND step = ?", (scope, step))
+        return rows[0][0] if rows else None
 
 
 def _take(seen: _Seen, key: int, kind: str | None) -> None:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from apwa.journal.lock import RunLock
-from apwa.journal.reader import SqliteReader
-from apwa.journal.schema import (
-    RESULT_COLUMNS,
-    connect,
-    encode_attempts,
-    is_of_disk,
-    pack_key,
-    unwritable,
-)
+from apwa.journal.reader import SqlReader
+from apwa.journal.schema import encode_attempts, pack_key
 from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
+from apwa.journal.store import Connection, Lock, Row, Store
 from apwa.vocabulary import Command, Locked, Usage, encode_command
 from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
 
@@ -33,42 +23,48 @@ _TOGETHER = 64  # calls committed in one transaction at most
 _RECENT_S = 600.0
 _COARSE_S = 10
 _PRUNE_EVERY = 200
+_RECONNECT_S = 60.0  # how long a lost connection is tried again, before the run pauses
 
-_INSERT = f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MARK = "batch"  # a fact: the last batch committed, where its answer may be lost
+_PUT = (
+    "INSERT INTO facts (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 
-Write = Callable[[sqlite3.Connection], Any]
+Write = Callable[[Connection], Any]
 _Waiting = tuple[Write, "Future[Any]"]
 
 
-def open_journal(path: Path) -> Journal:
+def begin_journal(store: Store) -> Journal:
     """Take the run: its lock, a new epoch, its journal (made if it is not there).
 
     Raises:
         Locked: Another process drives the run.
-        Misuse: The file is no journal, or lies on a network file system.
+        Misuse: There is something else in its place, or it cannot be reached.
         Paused: The disk is full.
     """
-    lock = RunLock(path)
+    lock = store.lock()
     try:
-        return SqliteJournal(path, lock)
+        return SqlJournal(store, lock)
     except BaseException as error:
         lock.close()
-        if is_of_disk(error):
-            raise unwritable(error, path) from error
+        if (said := store.unwritable(error)) is not None:
+            raise said from error
         raise
 
 
-class SqliteJournal:
-    """A ``Journal`` over one SQLite file."""
+class SqlJournal:
+    """A ``Journal`` over a database that speaks SQL."""
 
-    def __init__(self, path: Path, lock: RunLock) -> None:
-        self._path = path
+    def __init__(self, store: Store, lock: Lock) -> None:
+        self._store = store
         self._lock = lock
-        self._connection = connect(path, write=True)
+        self._connection = store.connect(write=True)
         self._epoch = _raise_epoch(self._connection)
-        rows = self._connection.execute("SELECT scope, step, number FROM steps")
+        rows = self._connection.all("SELECT scope, step, number FROM steps")
         self._steps = {(scope, step): number for scope, step, number in rows}
-        self._reader = SqliteReader(path)
+        self._reader = SqlReader(store)
+        self._batches = 0
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -90,11 +86,10 @@ class SqliteJournal:
         progress = f"{event.scope} {event.step}" if isinstance(event, StepProgress) else ""
         row = (at, progress, encode_event(event))
 
-        def write(connection: sqlite3.Connection) -> int:
-            cursor = connection.execute(
-                "INSERT INTO events (at, progress, event) VALUES (?, ?, ?)", row
+        def write(connection: Connection) -> int:
+            number = connection.number(
+                "INSERT INTO events (at, progress, event) VALUES (?, ?, ?) RETURNING number", row
             )
-            number = cursor.lastrowid or 0
             if progress and number % _PRUNE_EVERY == 0:
                 _coarsen(connection, at)
             return number
@@ -104,13 +99,11 @@ class SqliteJournal:
     async def add_plan(self, text: str, reason: str) -> PlanVersion:
         at = time.time()
 
-        def write(connection: sqlite3.Connection) -> int:
-            cursor = connection.execute(
-                "INSERT INTO plans (text, reason, at) VALUES (?, ?, ?)", (text, reason, at)
-            )
-            return cursor.lastrowid or 0
-
-        return PlanVersion(await self._do(write), text, reason, at)
+        version = await self._number(
+            "INSERT INTO plans (text, reason, at) VALUES (?, ?, ?) RETURNING version",
+            (text, reason, at),
+        )
+        return PlanVersion(version, text, reason, at)
 
     async def add_turn(self, message: bytes, usage: Usage, plan_version: int) -> None:
         row = (message, msgspec.json.encode(usage), plan_version)
@@ -118,7 +111,9 @@ class SqliteJournal:
 
     async def open_block(self, holder: str, limit: Usage) -> int:
         row = (holder, msgspec.json.encode(limit))
-        return await self._run("INSERT INTO blocks (holder, reserved) VALUES (?, ?)", row)
+        return await self._number(
+            "INSERT INTO blocks (holder, reserved) VALUES (?, ?) RETURNING id", row
+        )
 
     async def close_block(self, block: int, spent: Usage) -> None:
         row = (msgspec.json.encode(spent), block)
@@ -129,7 +124,7 @@ class SqliteJournal:
         await self._run("INSERT INTO commands (at, command) VALUES (?, ?)", row)
 
     async def put_fact(self, name: str, value: bytes) -> None:
-        await self._run("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
+        await self._run(_PUT, (name, value))
 
     async def close(self) -> None:
         if self._closed:
@@ -143,8 +138,11 @@ class SqliteJournal:
 
     # ---- writing
 
-    async def _run(self, sql: str, row: tuple[object, ...]) -> int:
-        return await self._do(lambda connection: connection.execute(sql, row).lastrowid or 0)
+    async def _run(self, sql: str, row: tuple[object, ...]) -> None:
+        await self._do(lambda connection: connection.run(sql, row))
+
+    async def _number(self, sql: str, row: tuple[object, ...]) -> int:
+        return await self._do(lambda connection: connection.number(sql, row))
 
     async def _do(self, write: Write) -> Any:
         future: Future[Any] = Future()
@@ -168,59 +166,78 @@ class SqliteJournal:
                 self._commit(batch)
 
     def _commit(self, batch: list[_Waiting]) -> None:
-        connection = self._connection
+        self._batches += 1
+        mark = f"{self._epoch} {self._batches}".encode()
         done: list[Any] = []
         steps = dict(self._steps)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            self._refuse_old_epoch(connection)
-            for write, _ in batch:
-                done.append(write(connection))
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self._steps = steps
-            if connection.in_transaction:
-                with contextlib.suppress(
-                    sqlite3.Error
-                ):  # whoever waits must hear of it all the same
-                    connection.execute("ROLLBACK")
-            said = unwritable(error, self._path) if is_of_disk(error) else error
-            for _, future in batch:
-                future.set_exception(said)
-            return
+        end = 0.0
+        while True:
+            try:
+                if end:
+                    self._lock.close()  # it has ended with its connection: take it anew
+                    self._lock = self._store.lock()
+                    self._connection = self._store.connect(write=True)
+                    if self._mark() == mark:
+                        break  # it was committed, and only its answer was lost
+                    done.clear()
+                self._write_batch(batch, mark, done)
+                break
+            except BaseException as error:
+                self._steps = dict(steps)
+                self._connection.rollback()
+                end = end or time.monotonic() + _RECONNECT_S
+                if self._store.again(error) and time.monotonic() < end:
+                    time.sleep(0.5)
+                    continue
+                said = self._store.unwritable(error) or error
+                for _, future in batch:
+                    future.set_exception(said)
+                return
         for (_, future), result in zip(batch, done, strict=True):
             future.set_result(result)
 
-    def _refuse_old_epoch(self, connection: sqlite3.Connection) -> None:
-        (epoch,) = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
+    def _write_batch(self, batch: list[_Waiting], mark: bytes, done: list[Any]) -> None:
+        connection = self._connection
+        connection.begin()
+        self._refuse_old_epoch(connection)
+        for write, _ in batch:
+            done.append(write(connection))
+        if self._store.marks:
+            connection.run(_PUT, (_MARK, mark))
+        connection.commit()
+
+    def _mark(self) -> bytes:
+        rows = self._connection.all("SELECT value FROM facts WHERE name = ?", (_MARK,))
+        return bytes(rows[0][0]) if rows else b""
+
+    def _refuse_old_epoch(self, connection: Connection) -> None:
+        ((epoch,),) = connection.all("SELECT value FROM facts WHERE name = 'epoch'")
         if int(epoch) != self._epoch:
             raise Locked(
-                "another driver has taken the run over", self._path.parent.name, "Leave it to it."
+                "another driver has taken the run over", self._store.run, "Leave it to it."
             )
 
-    def _append(
-        self, connection: sqlite3.Connection, results: Sequence[StoredResult]
-    ) -> list[bool]:
+    def _append(self, connection: Connection, results: Sequence[StoredResult]) -> list[bool]:
+        numbers = [self._step(connection, result.scope, result.step) for result in results]
+        rows = [_row(number, result) for number, result in zip(numbers, results, strict=True)]
+        new = connection.insert_results(rows)
         first: list[bool] = []
         spent: dict[int, Usage] = {}
-        for result in results:
-            number = self._step(connection, result.scope, result.step)
-            cursor = connection.execute(_INSERT, _row(number, result))
-            first.append(cursor.rowcount == 1)
-            if not first[-1]:
+        for number, row, result in zip(numbers, rows, results, strict=True):
+            stored = new.pop(row[0], None)  # once: a batch may hold a key twice
+            first.append(stored is not None)
+            if stored is None:
                 continue
             if result.transcript:
-                connection.execute(
-                    "INSERT INTO transcripts VALUES (?, ?)", (cursor.lastrowid, result.transcript)
-                )
+                connection.run("INSERT INTO transcripts VALUES (?, ?)", (stored, result.transcript))
             for attempt in result.attempts:
                 spent[number] = spent.get(number, Usage()) + attempt.usage
         for number, usage in spent.items():
-            connection.execute(
+            connection.run(
                 "UPDATE steps SET calls = calls + ?, input_tokens = input_tokens + ?,"
                 " output_tokens = output_tokens + ?, cached_tokens = cached_tokens + ?,"
                 " reasoning_tokens = reasoning_tokens + ?, cost_nusd = cost_nusd + ?,"
-                " cost_unknown = cost_unknown OR ? WHERE number = ?",
+                " cost_unknown = CASE WHEN ? THEN 1 ELSE cost_unknown END WHERE number = ?",
                 (
                     usage.calls, usage.input_tokens, usage.output_tokens, usage.cached_tokens,
                     usage.reasoning_tokens, usage.cost_nusd or 0, usage.cost_nusd is None, number,
@@ -228,17 +245,15 @@ class SqliteJournal:
             )  # fmt: skip
         return first
 
-    def _step(self, connection: sqlite3.Connection, scope: str, step: str) -> int:
+    def _step(self, connection: Connection, scope: str, step: str) -> int:
         number = self._steps.get((scope, step))
         if number is None:
-            cursor = connection.execute(
-                "INSERT INTO steps (scope, step) VALUES (?, ?)", (scope, step)
-            )
-            number = self._steps[scope, step] = cursor.lastrowid or 0
+            sql = "INSERT INTO steps (scope, step) VALUES (?, ?) RETURNING number"
+            number = self._steps[scope, step] = connection.number(sql, (scope, step))
         return number
 
 
-def _row(number: int, result: StoredResult) -> tuple[object, ...]:
+def _row(number: int, result: StoredResult) -> Row:
     return (
         pack_key(number, result.ordinal, result.generation),
         None if result.kind is None else result.kind.value,
@@ -254,19 +269,20 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _raise_epoch(connection: sqlite3.Connection) -> int:
-    connection.execute("BEGIN IMMEDIATE")
-    (value,) = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
+def _raise_epoch(connection: Connection) -> int:
+    connection.begin()
+    ((value,),) = connection.all("SELECT value FROM facts WHERE name = 'epoch'")
     epoch = int(value) + 1
-    connection.execute("UPDATE facts SET value = ? WHERE name = 'epoch'", (str(epoch),))
-    connection.execute("COMMIT")
+    connection.run(_PUT, ("epoch", str(epoch).encode()))
+    connection.commit()
     return epoch
 
 
-def _coarsen(connection: sqlite3.Connection, now: float) -> None:
+def _coarsen(connection: Connection, now: float) -> None:
     """Of a step's progress older than ten minutes, keep one event in ten seconds."""
-    connection.execute(
+    connection.run(
         "DELETE FROM events WHERE progress <> '' AND at < ? AND number NOT IN (SELECT max(number)"
-        " FROM events WHERE progress <> '' AND at < ? GROUP BY progress, CAST(at / ? AS INTEGER))",
-        (now - _RECENT_S, now - _RECENT_S, _COARSE_S),
+        " FROM events WHERE progress <> '' AND at < ?"
+        f" GROUP BY progress, CAST(at AS BIGINT) / {_COARSE_S})",
+        (now - _RECENT_S, now - _RECENT_S),
     )

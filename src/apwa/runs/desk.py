@@ -234,7 +234,7 @@ async def open_desk(
 
     Raises Locked if another driver holds the run.
     """
-    journal = open_journal(directory.journal_path)
+    journal = open_journal(directory.journal)
     directory.sweep()
     desk: Desk | None = None
     try:

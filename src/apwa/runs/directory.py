@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from apwa.journal import JournalPlace
 from apwa.vocabulary import Misuse, RunFailed, is_full, named, new_run_id
 
 
@@ -28,8 +29,8 @@ class RunDirectory:
         return self.path.parent.parent
 
     @property
-    def journal_path(self) -> Path:
-        return self.path / "run.db"
+    def journal(self) -> JournalPlace:
+        return JournalPlace(self.path / "run.db")
 
     @property
     def plan_path(self) -> Path:
@@ -65,6 +66,7 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Remove every trace of the run."""
+        self.journal.remove()
         shutil.rmtree(self.path)
 
 
@@ -122,7 +124,7 @@ def list_runs(home: Path) -> list[RunDirectory]:
     runs = home / "runs"
     if not runs.is_dir():
         return []
-    return [RunDirectory(p) for p in sorted(runs.iterdir()) if (p / "run.db").exists()]
+    return [RunDirectory(p) for p in sorted(runs.iterdir()) if RunDirectory(p).journal.exists]
 
 
 def find_run(home: Path, name: str) -> RunDirectory:

@@ -48,7 +48,7 @@ class RunReader:
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        self.journal: JournalReader = open_reader(directory.journal_path)
+        self.journal: JournalReader = open_reader(directory.journal)
 
     def __enter__(self) -> RunReader:
         return self

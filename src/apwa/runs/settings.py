@@ -31,6 +31,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         practice: Faults of the practice model, as its ``--faults`` takes them.
         context: The model's context size in tokens, where it cannot be found out.
         executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
+        journal: The database of the journal, ``postgresql://…``; empty: a file of the run.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -54,6 +55,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     practice: str = ""
     context: int | None = None
     executor: Literal["local", "ray"] = "local"
+    journal: str = ""
     output: str = ""
     force: bool = False
     with_stats: bool = False
@@ -93,6 +95,7 @@ class Settings(TypedDict, total=False):
     practice: str
     context: int | None
     executor: Literal["local", "ray"]
+    journal: str
     output: str | os.PathLike[str]
     force: bool
     with_stats: bool

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from apwa.executor.cluster import need_ray
+from apwa.journal import VARIABLE, check_url
 from apwa.plan import load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
@@ -41,7 +43,13 @@ async def begin(
     if settings.executor == "ray":
         need_ray()
     request = _with_declared(request)
+    if settings.journal:
+        check_url(settings.journal)
     directory = create_run(home)
+    if settings.journal:
+        directory.journal.keep_url(settings.journal)
+        os.environ[VARIABLE] = settings.journal  # with its password, which is kept nowhere
+        settings = settings.changed({"journal": directory.journal.shown})
     desk: Desk | None = None
     try:
         desk = await open_desk(directory, settings, list(listeners))
@@ -86,6 +94,9 @@ async def take_up(
 
     Raises Locked if another driver holds the run, Misuse for rows that are not there.
     """
+    if journal := str(changes.get("journal") or ""):
+        os.environ[VARIABLE] = journal  # only its password is new: the run knows its place
+        changes = {name: value for name, value in changes.items() if name != "journal"}
     desk = await open_desk(directory, None, list(listeners), changes)
     try:
         request = desk.kept("request", RunRequest)

@@ -157,7 +157,7 @@ class Keeper:
         while True:
             try:
                 directory = find_run(self.home, run)
-                driven = is_driven(directory.journal_path)
+                driven = is_driven(directory.journal)
                 with RunReader(directory) as reader:
                     found = reader.journal.events(since, 1000)
             except ApwaError:
