@@ -125,13 +125,15 @@ def nodes() -> Iterator[Nodes]:
     made.end()
 
 
-def host_processes() -> list[int]:
-    """Processes of hosts, of whatever cluster of this machine."""
+def host_processes(address: str) -> list[int]:
+    """Processes of hosts of one cluster: their parents are its raylets."""
     found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(b"ray::HostActor"):
-                found.append(int(path.parent.name))
+                parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+                if address.encode() in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    found.append(int(path.parent.name))
         except OSError:
             continue
     return found

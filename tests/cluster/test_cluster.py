@@ -23,14 +23,14 @@ def _said(apwa: Apwa, change: str) -> list[HostChanged]:
     return [e for e in events if isinstance(e, HostChanged) and e.change == change]
 
 
-def _owner_of(port: int) -> int:
+def _owner_of(port: int, address: str) -> int:
     """The process that has a local port of this machine."""
     inodes = set[str]()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         parts = line.split()
         if int(parts[1].split(":")[1], 16) == port:
             inodes.add(f"socket:[{parts[9]}]")
-    for process in host_processes():
+    for process in host_processes(address):
         for descriptor in Path(f"/proc/{process}/fd").iterdir():
             try:
                 if str(descriptor.readlink()) in inodes:
@@ -53,7 +53,7 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
     await apwa.until(lambda: len(endpoint.calls) > 200)
     await apwa.until(lambda: len(_said(apwa, "joined")) == 4)
 
-    killed, frozen, *_ = host_processes()
+    killed, frozen, *_ = host_processes(nodes.address)
     os.kill(killed, signal.SIGKILL)
     await apwa.until(lambda: len(_said(apwa, "lost")) == 1)
     os.kill(frozen, signal.SIGSTOP)
@@ -90,11 +90,11 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     nodes.add(2)
     run = await apwa.run("--concurrency", "32")
     await apwa.until(lambda: len(endpoint.calls) > 300)
-    hosts = host_processes()
+    hosts = host_processes(nodes.address)
     assert hosts
     run.kill()
     await run.wait()
-    await apwa.until(lambda: not set(hosts) & set(host_processes()), within_s=30)
+    await apwa.until(lambda: not set(hosts) & set(host_processes(nodes.address)), within_s=30)
     in_flight = 32 * 2  # under way, and answered but not yet committed
 
     again = await apwa.start("resume", "--display", "plain", "-o", "out.jsonl")
@@ -112,7 +112,8 @@ async def test_a_row_that_kills_its_host_twice_is_set_aside_and_no_other(
 
     def kills(row: int, request: web.Request) -> None:
         if row == 150 and request.transport is not None:
-            os.kill(_owner_of(request.transport.get_extra_info("peername")[1]), signal.SIGKILL)
+            port = request.transport.get_extra_info("peername")[1]
+            os.kill(_owner_of(port, nodes.address), signal.SIGKILL)
 
     endpoint.on_row = kills
     run = await apwa.run("--concurrency", "16", "-o", "out.jsonl")

@@ -28,7 +28,7 @@ _MANY_ROWS = 64  # of a step, from which on every node gets a host
 _PENDING = 2  # hosts at most that wait for a place, beside one where none is yet
 _SPARE_S = 10.0  # how long a host may be one too many before it is given back
 _SAY_S = 10.0  # without any host, before it is said that there is no room
-_PAUSE_S = 60.0  # ... before the run is paused
+_PAUSE_S = 300.0  # ... before the run is paused: an autoscaler takes minutes
 _MOST_FAILURES = 6  # hosts in a row that end before they have begun
 
 Equipment = Callable[[str], Equip | None]
@@ -179,14 +179,19 @@ class Fleet:
             )
         elif now - wing.short_since > _PAUSE_S:
             self._executor.stop(
-                f"the cluster has had no room for a host with {asked} for {_PAUSE_S:.0f} s."
-                " Free some or add nodes, then resume"
+                f"no host with {asked} has begun on the cluster for {_PAUSE_S / 60:.0f} min."
+                " Free some room or add nodes, then resume"
             )
         elif now - wing.short_since > _SAY_S and not wing.said:
             wing.said = True
             free = _in_words(dict(need_ray().available_resources()), ray_names=True)
-            words = f"a host wants {asked}, and the cluster has no room for it yet (free: {free})"
-            self._emit(Trouble("cluster", words))
+            self._emit(
+                Trouble(
+                    "cluster",
+                    f"a host wants {asked}: the cluster has no room for it yet, or is slow to"
+                    f" start it (free: {free})",
+                )
+            )
 
 
 @dataclass(frozen=True, slots=True)
