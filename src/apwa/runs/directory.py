@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apwa.journal import JournalPlace
-from apwa.vocabulary import Misuse, RunFailed, is_full, named, new_run_id
+from apwa.vocabulary import ApwaError, Misuse, RunFailed, is_full, named, new_run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,14 @@ class RunDirectory:
                     shutil.rmtree(left, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove every trace of the run."""
+        """Remove every trace of the run. Raises Misuse where its database cannot be reached."""
         self.journal.remove()
+        shutil.rmtree(self.path)
+
+    def discard(self) -> None:
+        """Remove a run that could not begin: whatever there is of it already."""
+        with contextlib.suppress(ApwaError):  # the database may be what was wrong
+            self.journal.remove()
         shutil.rmtree(self.path)
 
 

@@ -67,7 +67,7 @@ async def begin(
             if desk is not None:
                 await desk.close_anyway()
         finally:
-            directory.remove()
+            directory.discard()
         if isinstance(error, (Paused, OSError)):
             stop = named(error) if isinstance(error, OSError) else error
             raise RunFailed(stop.what, stop.where, stop.todo) from error
