@@ -13,7 +13,7 @@ import psycopg
 from tests.cli.conftest import PLAN, Apwa, Practice, read_rows, write_notes
 from tests.postgres import Server
 
-ROWS = 120
+ROWS = 60
 
 
 def _schemas(url: str) -> list[str]:
@@ -34,7 +34,7 @@ def test_a_run_in_a_database_is_killed_resumed_looked_at_and_purged(
     before = set(_schemas(postgres.url))
     write_notes(tmp_path / "notes.jsonl", ROWS)
     (tmp_path / "plan.yaml").write_text(PLAN)
-    served = practice("latency=600")
+    served = practice("latency=1500")
     arguments = [
         "run", "plan.yaml", "-t", "notes=notes.jsonl", "-m", served.model, "--yes", "--no-pilot",
         "--journal", postgres.url.replace("apwa@", "apwa:s3cret@"), "--concurrency", "8",
@@ -44,7 +44,7 @@ def test_a_run_in_a_database_is_killed_resumed_looked_at_and_purged(
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     end = time.monotonic() + 60
-    while served.answered() < 40:
+    while served.answered() < 12:
         assert run.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     assert ": running" in apwa("show").stdout
