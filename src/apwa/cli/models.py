@@ -15,7 +15,7 @@ from apwa.cli.settings import current, merge
 from apwa.cli.words import safe
 
 if TYPE_CHECKING:
-    from apwa.models import EndpointTraits
+    from apwa.models import EndpointTraits, OpenedModel
 
 _KEYS = (
     "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY",
@@ -63,27 +63,31 @@ async def _look(name: str) -> int:
         ModelSettings,
         find_out,
         open_model,
-        practice_faults,
         price_of,
     )
-    from apwa.runs import PracticeProcess, words_of
+    from apwa.runs import ModelProcesses, words_of
 
     env, here = current()
-    faults = practice_faults(name)
-    practice = None if faults is None else await PracticeProcess.start(faults)
-    url = "" if practice is None else practice.url
-    opened = open_model(name, ModelSettings(practice_url=url))
+    processes = ModelProcesses()
     try:
-        traits = await find_out(opened, thorough=True)
-    except ChatFailure as failure:
-        print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
-        print(f"  {failure.kind.remedy}")
-        return 4
+        url = await processes.url_of(name)
+        opened = open_model(name, ModelSettings(own_url=url))
+        try:
+            traits = await find_out(opened, thorough=True)
+        except ChatFailure as failure:
+            print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
+            print(f"  {failure.kind.remedy}")
+            return 4
+        finally:
+            await opened.model.close()
     finally:
-        await opened.model.close()
-        if practice is not None:
-            await practice.stop()
+        await processes.close()
     price = price_of(opened.endpoint, opened.model_name, merge({}, env, here).prices)
+    _tell(opened, traits, words_of(price))
+    return 0
+
+
+def _tell(opened: OpenedModel, traits: EndpointTraits, price: str) -> None:
     rules = " (the practice model: rules that only play a model)" if opened.practice else ""
     print(f"model: {opened.model_name} at {opened.endpoint}{rules}")
     dialect = traits.dialect
@@ -97,10 +101,9 @@ async def _look(name: str) -> int:
     print(f"  context                 {context}")
     print(f"  prompts too long        {_overflow(traits)}")
     print(f"  reports usage           {'yes' if traits.reports_usage else 'no'}")
-    print(f"  price                   {words_of(price)}")
+    print(f"  price                   {price}")
     for note in traits.notes:
         print(f"  note                    {safe(note)}")
-    return 0
 
 
 _FORMS = {
