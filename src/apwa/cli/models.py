@@ -6,13 +6,16 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from apwa import __version__
 from apwa.cli.settings import current, merge
 from apwa.cli.words import safe
+
+if TYPE_CHECKING:
+    from apwa.models import EndpointTraits, OpenedModel
 
 _KEYS = (
     "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY",
@@ -22,7 +25,7 @@ _KEYS = (
 
 
 def doctor(*, model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None) -> int:
-    """Say what is here, and what a model's endpoint does: one or two small calls.
+    """Say what is here, and what a model's endpoint does: a few small calls.
 
     Parameters
     ----------
@@ -60,37 +63,67 @@ async def _look(name: str) -> int:
         ModelSettings,
         find_out,
         open_model,
-        practice_faults,
         price_of,
     )
-    from apwa.runs import PracticeProcess, words_of
+    from apwa.runs import ModelProcesses, words_of
 
     env, here = current()
-    faults = practice_faults(name)
-    practice = None if faults is None else await PracticeProcess.start(faults)
-    url = "" if practice is None else practice.url
-    opened = open_model(name, ModelSettings(practice_url=url))
+    processes = ModelProcesses()
     try:
-        traits = await find_out(opened)
-    except ChatFailure as failure:
-        print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
-        print(f"  {failure.kind.remedy}")
-        return 4
+        url = await processes.url_of(name)
+        opened = open_model(name, ModelSettings(own_url=url))
+        try:
+            traits = await find_out(opened, thorough=True)
+        except ChatFailure as failure:
+            print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
+            print(f"  {failure.kind.remedy}")
+            return 4
+        finally:
+            await opened.model.close()
     finally:
-        await opened.model.close()
-        if practice is not None:
-            await practice.stop()
+        await processes.close()
     price = price_of(opened.endpoint, opened.model_name, merge({}, env, here).prices)
+    _tell(opened, traits, words_of(price))
+    return 0
+
+
+def _tell(opened: OpenedModel, traits: EndpointTraits, price: str) -> None:
     rules = " (the practice model: rules that only play a model)" if opened.practice else ""
     print(f"model: {opened.model_name} at {opened.endpoint}{rules}")
-    print(f"  answers under a schema  {traits.structured}")
+    dialect = traits.dialect
+    print(f"  answers under a schema  {_FORMS[traits.structured]}")
+    print(f"  output limit            {dialect.limit}")
+    refused = ", ".join(sorted(dialect.dropped)) or "nothing that was tried"
+    print(f"  refuses                 {refused}")
+    print(f"  reasoning               {_reasoning(traits)}")
+    print(f"  replies                 {'streams only' if dialect.streams else 'whole'}")
     context = "unknown; give --context" if traits.context is None else f"{traits.context:,} tokens"
     print(f"  context                 {context}")
+    print(f"  prompts too long        {_overflow(traits)}")
     print(f"  reports usage           {'yes' if traits.reports_usage else 'no'}")
-    print(f"  price                   {words_of(price)}")
+    print(f"  price                   {price}")
     for note in traits.notes:
         print(f"  note                    {safe(note)}")
-    return 0
+
+
+_FORMS = {
+    "json_schema": "held to it (json_schema)",
+    "tool": "held to it as a forced tool call (tool)",
+    "json_object": "held to JSON only (json_object)",
+    "prompt": "asked in words only (prompt)",
+}
+
+
+def _reasoning(traits: EndpointTraits) -> str:
+    if not traits.reasons:
+        return "none seen"
+    return "shown, kept apart from answers" if traits.thoughts else "hidden, counted as output"
+
+
+def _overflow(traits: EndpointTraits) -> str:
+    if traits.cuts_prompts:
+        return "cut without a word: noticed here by their token counts"
+    return "not tried" if traits.cuts_prompts is None else "refused"
 
 
 def practice_model(

@@ -7,8 +7,9 @@ no list of models, and shows a key to nobody.
 
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
-from apwa.models.endpoints import ModelSettings, OpenedModel, open_model, practice_faults
+from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
 from apwa.models.kits import ModelKit, ReadVariables, kit_of, open_kit
+from apwa.models.on_this_machine import local_file, practice_faults
 from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
 from apwa.models.prices import PRACTICE, context_of, cost, price_of
 from apwa.models.probing import EndpointTraits, find_out
@@ -71,6 +72,7 @@ __all__ = [
     "curl_line",
     "find_out",
     "kit_of",
+    "local_file",
     "open_kit",
     "open_model",
     "practice_faults",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from apwa.models.cutting import PromptWatch
 from apwa.models.dialect import Dialect
 from apwa.models.failures import clip, scrub
 from apwa.models.openai_codec import OpenAICodec, encode_json
@@ -55,6 +56,7 @@ class LeanChat:
         self._on_notice = on_notice
         self._transport = transport or HttpTransport(key)
         self._codec = OpenAICodec(base_url, dialect, headers)
+        self.watch = PromptWatch()
 
     @property
     def codec(self) -> OpenAICodec:
@@ -72,7 +74,10 @@ class LeanChat:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Raises ChatFailure."""
-        return await self.exchange(lambda codec: codec.encode(request), request.timeout_s)
+        reply = await self.exchange(lambda codec: codec.encode(request), request.timeout_s)
+        texts = [message.text for message in request.messages]
+        self.watch.check(reply.tokens, sum(map(len, texts)), lambda: "\n".join(texts))
+        return reply
 
     def prepare(self, request: ChatRequest) -> PreparedChat:
         """Serialise everything but the last user message of ``request``, which is left out."""
@@ -130,6 +135,7 @@ class LeanChat:
             retry_after_s=failure.retry_after_s,
             status=failure.status,
             sent=failure.sent,
+            tokens=failure.tokens,
         )
 
 
@@ -141,6 +147,7 @@ class _Prepared:
         self._request = msgspec.structs.replace(request, call_id="")
         self._codec = chat.codec
         self._halves = self._codec.halves(self._request)
+        self._shared = "\n".join(message.text for message in request.messages)
 
     async def complete_text(self, user: str, *, timeout_s: float) -> ChatReply:
         """Raises ChatFailure."""
@@ -153,4 +160,7 @@ class _Prepared:
             before, after = self._halves
             return WireRequest("POST", codec.url, codec.headers, before + text + after)
 
-        return await self._chat.exchange(encode, timeout_s)
+        reply = await self._chat.exchange(encode, timeout_s)
+        size = len(self._shared) + len(user)
+        self._chat.watch.check(reply.tokens, size, lambda: f"{self._shared}\n{user}")
+        return reply

@@ -22,6 +22,7 @@ class Dialect(msgspec.Struct, frozen=True):
         strict: Schemas that keep to the strict rules are marked so.
         schema_with_tools: A schema may be asked for beside tools. Servers that hold a schema
             by grammar could not call a tool any more, so most are asked for either.
+        streams: The endpoint answers in streams only.
     """
 
     structured: Structured = "json_schema"
@@ -30,3 +31,4 @@ class Dialect(msgspec.Struct, frozen=True):
     renamed: bool = False
     strict: bool = True
     schema_with_tools: bool = False
+    streams: bool = False

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
-from apwa.models.prices import PRACTICE
+from apwa.models.on_this_machine import local_file, practice_faults
+from apwa.models.prices import LOCAL, PRACTICE
 from apwa.vocabulary import Misuse
 
 PRACTICE_MODEL = "apwa-practice"
@@ -25,12 +27,13 @@ class ModelSettings:
 
     Attributes:
         env: Environment variables; the process's own if None.
-        practice_url: The running practice model's address, with ``/v1``; empty if none runs.
+        own_url: The address, with ``/v1``, of the server that was started for this model: the
+            practice model, or one of a model file; empty for any other.
         on_notice: Told once of each parameter that an endpoint refuses.
     """
 
     env: Mapping[str, str] | None = None
-    practice_url: str = ""
+    own_url: str = ""
     on_notice: Callable[[str], None] = field(default=lambda notice: None)
 
 
@@ -93,8 +96,8 @@ _PROVIDERS = {
 _OWN_KEY = "APWA_API_KEY"
 _WAYS = (
     "Name it openai:MODEL, anthropic:MODEL, google:MODEL, openrouter:MODEL, ollama:MODEL, "
-    "vllm:MODEL, http://HOST:PORT/v1#MODEL for any server that speaks the OpenAI protocol, or "
-    "practice for the built-in practice model."
+    "vllm:MODEL, http://HOST:PORT/v1#MODEL for any server that speaks the OpenAI protocol, "
+    "gguf:FILE or smollm2 for a model on this machine, or practice for the practice model."
 )
 
 
@@ -109,6 +112,9 @@ def open_model(spec: str, settings: ModelSettings | None = None) -> OpenedModel:
     spec = spec.strip()
     if practice_faults(spec) is not None:
         return _open_practice(settings)
+    file = local_file(spec)
+    if file is not None:
+        return _open_local(spec, file, settings)
     if spec.startswith(("http://", "https://")):
         return _open_address(spec, env, settings)
     name, model = _split(spec)
@@ -116,12 +122,6 @@ def open_model(spec: str, settings: ModelSettings | None = None) -> OpenedModel:
     if provider is None or not model:
         raise Misuse(f"the model {spec!r} is not understood", "model", _WAYS)
     return _open_provider(name, provider, model, env, settings)
-
-
-def practice_faults(spec: str) -> str | None:
-    """What stands after ``practice:`` (perhaps nothing); None if another model is meant."""
-    name, _, faults = spec.strip().partition(":")
-    return faults if name == PRACTICE else None
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -133,12 +133,19 @@ def _split(spec: str) -> tuple[str, str]:
 
 
 def _open_practice(settings: ModelSettings) -> OpenedModel:
-    if not settings.practice_url:
+    if not settings.own_url:
         raise Misuse(
             "the practice model is not running", "model", "Start it with: apwa practice-model"
         )
-    chat = LeanChat(_address(settings.practice_url), on_notice=settings.on_notice)
+    chat = LeanChat(_address(settings.own_url), on_notice=settings.on_notice)
     return OpenedModel(chat, PRACTICE, PRACTICE_MODEL, practice=True)
+
+
+def _open_local(spec: str, file: str, settings: ModelSettings) -> OpenedModel:
+    if not settings.own_url:
+        raise Misuse(f"the model {spec} is not running", "model", "Name it as --model of a run.")
+    chat = LeanChat(_address(settings.own_url), on_notice=settings.on_notice)
+    return OpenedModel(chat, LOCAL, Path(file).stem)
 
 
 def _open_address(spec: str, env: Mapping[str, str], settings: ModelSettings) -> OpenedModel:

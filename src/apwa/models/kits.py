@@ -15,14 +15,14 @@ class ModelKit(msgspec.Struct, frozen=True):
 
     Attributes:
         spec: Its name, as a person writes it.
-        practice_url: The practice model's address, where that is meant.
+        own_url: The address of the server that was started for this model; empty for any other.
         variables: The environment variables that opening it has read, but the key's.
         key_variable: The key's variable; empty if there is none.
         dialect: How its endpoint wants to be spoken to, as far as is known.
     """
 
     spec: str
-    practice_url: str
+    own_url: str
     variables: dict[str, str]
     key_variable: str
     dialect: Dialect
@@ -47,12 +47,11 @@ class ReadVariables(Mapping[str, str]):
 
 
 def kit_of(
-    spec: str, opened: OpenedModel, read: Mapping[str, str], practice_url: str
+    spec: str, opened: OpenedModel, read: Mapping[str, str], own_url: str
 ) -> tuple[ModelKit, str]:
     """A kit of a model opened with the variables ``read``, and the key that it needs."""
     variables = {name: value for name, value in read.items() if name != opened.key_variable}
-    url = practice_url if opened.practice else ""
-    kit = ModelKit(spec, url, variables, opened.key_variable, opened.model.dialect)
+    kit = ModelKit(spec, own_url, variables, opened.key_variable, opened.model.dialect)
     return kit, read.get(opened.key_variable, "")
 
 
@@ -64,6 +63,6 @@ def open_kit(kit: ModelKit, key: str, env: Mapping[str, str]) -> OpenedModel:
     variables = dict(kit.variables)
     if kit.key_variable:
         variables[kit.key_variable] = env.get(kit.key_variable) or key
-    opened = open_model(kit.spec, ModelSettings(variables, kit.practice_url))
+    opened = open_model(kit.spec, ModelSettings(variables, kit.own_url))
     opened.model.adopt(kit.dialect)
     return opened

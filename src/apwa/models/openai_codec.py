@@ -31,6 +31,7 @@ _RESERVED = frozenset(
         "model",
         "messages",
         "tools",
+        "tool_choice",
         "response_format",
         "max_tokens",
         "max_completion_tokens",
@@ -39,6 +40,9 @@ _RESERVED = frozenset(
         "n",
     }
 )
+
+ANSWER = "answer"
+"""The name of the schema, and of the tool whose arguments are the answer."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -82,7 +86,7 @@ class OpenAICodec:
     def decode(self, reply: WireReply) -> ChatReply:
         """Raises ChatFailure for a reply that is none."""
         if 200 <= reply.status < 300:
-            return read_reply(reply)
+            return read_reply(reply, answer_tool=ANSWER)
         raise failure_of(reply)
 
 
@@ -121,21 +125,27 @@ def body_of(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
             for tool in request.tools
         ]
     if request.schema is not None and (not request.tools or dialect.schema_with_tools):
-        form = _response_format(request.schema, dialect)
-        if form is not None:
-            body["response_format"] = form
+        _ask_for(request.schema, dialect, body)
+    if dialect.streams:
+        body["stream"] = True
+        if "stream_options" not in dialect.dropped:
+            body["stream_options"] = {"include_usage": True}
     return body
 
 
-def _response_format(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any] | None:
-    if dialect.structured == "prompt":
-        return None
+def _ask_for(schema: dict[str, Any], dialect: Dialect, body: dict[str, Any]) -> None:
+    """Hold the endpoint to a schema as far as it can be held."""
     if dialect.structured == "json_object":
-        return {"type": "json_object"}
-    named: dict[str, Any] = {"name": "answer", "schema": schema}
-    if dialect.strict:
-        named["strict"] = keeps_strict_rules(schema)
-    return {"type": "json_schema", "json_schema": named}
+        body["response_format"] = {"type": "json_object"}
+    elif dialect.structured == "json_schema":
+        named: dict[str, Any] = {"name": ANSWER, "schema": schema}
+        if dialect.strict:
+            named["strict"] = keeps_strict_rules(schema)
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+    elif dialect.structured == "tool" and not body.get("tools"):
+        told = {"name": ANSWER, "description": "Give the answer.", "parameters": schema}
+        body["tools"] = [{"type": "function", "function": told}]
+        body["tool_choice"] = {"type": "function", "function": {"name": ANSWER}}
 
 
 def keeps_strict_rules(schema: Any) -> bool:

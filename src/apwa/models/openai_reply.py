@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from apwa.models.failures import failure_of, no_completion
+from apwa.models.openai_stream import is_stream, joined
 from apwa.models.seam import ChatReply, Stop, Tokens, ToolCall, WireReply
 from apwa.vocabulary import NUSD_PER_USD
 
@@ -41,7 +42,7 @@ class _Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Message = msgspec.field(default_factory=_Message)
     finish_reason: str | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 class _PromptDetails(msgspec.Struct):
@@ -66,7 +67,7 @@ class _Completion(msgspec.Struct):
     usage: _Usage | None = None
     model: str | None = ""
     id: str | None = ""
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Completion, strict=False)
@@ -81,25 +82,34 @@ _STOPS: dict[str, Stop] = {
 _LIMIT_MARKS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 
 
-def read_reply(reply: WireReply) -> ChatReply:
-    """Raises ChatFailure for a body that is no completion, or that is an error in disguise."""
+def read_reply(reply: WireReply, *, answer_tool: str = "") -> ChatReply:
+    """Read a completion, whole or as a stream of events.
+
+    Args:
+        reply: What came.
+        answer_tool: A call of this tool is the answer: its arguments become the text.
+
+    Raises:
+        ChatFailure: The body is no completion, or an error in disguise.
+    """
     try:
-        completion = _decoder.decode(reply.body)
+        body = joined(reply.body) if is_stream(reply) else reply.body
+        completion = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise no_completion(reply, str(error)) from None
     if not completion.choices:
-        if _given(completion.error):
-            raise failure_of(reply)
+        if completion.error:
+            raise failure_of(WireReply(reply.status, reply.headers, body))
         raise no_completion(reply, "it has no choices")
     choice = completion.choices[0]
-    error = choice.error
-    if _given(error):  # a router's upstream broke off in mid-answer
-        raise failure_of(
-            WireReply(reply.status, reply.headers, b'{"error":' + bytes(error or b"") + b"}")
-        )
+    if choice.error:  # a router's upstream broke off in mid-answer
+        said = msgspec.json.encode({"error": choice.error})
+        raise failure_of(WireReply(reply.status, reply.headers, said))
     message = choice.message
     text, reasoning = _without_thoughts(message)
     calls = [_call(call, index) for index, call in enumerate(message.tool_calls or [])]
+    if len(calls) == 1 and calls[0].name == answer_tool and answer_tool:
+        text, calls = calls[0].arguments, []
     stop = _stop(choice, text, calls)
     return ChatReply(
         text=(message.refusal or text) if stop == "refusal" else text,
@@ -113,10 +123,6 @@ def read_reply(reply: WireReply) -> ChatReply:
             name: value for name, value in reply.headers.items() if name.startswith(_LIMIT_MARKS)
         },
     )
-
-
-def _given(raw: msgspec.Raw | None) -> bool:
-    return raw is not None and bytes(raw) not in (b"null", b"{}", b'""', b"")
 
 
 def _call(call: _Call, index: int) -> ToolCall:

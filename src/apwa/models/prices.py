@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
 
 PRACTICE = "practice"
+LOCAL = "this machine"
+_LOCAL_PRICE = Price(0.0, 0.0, source="a model on this machine")
 _PRACTICE_PRICE = Price(100.0, 400.0, source="practice test price")
 _NUSD_PER_TOKEN = 1000  # one dollar per million tokens
 
@@ -39,6 +41,8 @@ def price_of(endpoint: str, model: str, table: PriceTable | None = None) -> Pric
         return own
     if endpoint == PRACTICE:
         return _PRACTICE_PRICE
+    if endpoint == LOCAL:
+        return _LOCAL_PRICE
     known = _book_entry(endpoint, model)
     return None if known is None else _from_book(known)
 

@@ -1,13 +1,15 @@
-"""Finding out what an endpoint does: one small call, and what it says of itself.
+"""Finding out what an endpoint does: a few small calls, and what it says of itself.
 
-The call asks for an answer under a schema that no model would follow by chance, so that a true
-answer shows that the schema was enforced; and it carries a filler of known length, so that a
-prompt-token count below it shows that prompts are cut without a word. What the endpoint refuses
-is mended on the way and stays in the client's dialect.
+The first call asks for an answer under a schema that no model would follow by chance, so that a
+true answer shows that the schema was enforced; and it carries a filler of known length, so that a
+prompt-token count below it shows that prompts are cut without a word. Where the schema was not
+enforced, the same is asked by the next best form. What the endpoint refuses is mended on the way
+and stays in the client's dialect.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -38,6 +40,13 @@ _SCHEMA: dict[str, Any] = {
     "required": [_FIELD],
     "additionalProperties": False,
 }
+_ROOMS = (400, 1600)  # tokens of output, for a model that reasons first
+_FORMS: dict[Structured, Structured] = {  # what is tried after a form that is not kept to
+    "json_schema": "tool",
+    "tool": "json_object",
+    "json_object": "prompt",
+}
+_LARGEST_TRIED = 40_000  # tokens of context that a thorough look fills to the brim
 _FATAL = (ErrorKind.ACCOUNT, ErrorKind.MODEL_MISSING, ErrorKind.UNREACHABLE)
 _CONTEXT_FIELDS = (
     "context_length",
@@ -57,8 +66,9 @@ class EndpointTraits(msgspec.Struct, frozen=True):
         dialect: How the endpoint wants to be spoken to; ``adopt`` it after a resume.
         context: The context size in tokens; None if nobody says.
         reports_usage: Whether replies count their tokens.
-        cuts_prompts: Whether it cut the probe's prompt without a word.
-        reasons: Whether it showed reasoning apart from the answer.
+        cuts_prompts: Whether it cuts prompts without a word; None if that was not tried.
+        reasons: Whether the model reasons before it answers.
+        thoughts: Whether its thoughts are shown; they are kept apart from the answer.
         tokens: What the probe itself used.
         notes: What a person should know, in sentences.
     """
@@ -66,8 +76,9 @@ class EndpointTraits(msgspec.Struct, frozen=True):
     dialect: Dialect
     context: int | None = None
     reports_usage: bool = True
-    cuts_prompts: bool = False
+    cuts_prompts: bool | None = None
     reasons: bool = False
+    thoughts: bool = False
     tokens: Tokens = Tokens(reported=False)
     notes: list[str] = []
 
@@ -77,30 +88,29 @@ class EndpointTraits(msgspec.Struct, frozen=True):
 
 
 async def find_out(
-    opened: OpenedModel, *, context: int | None = None, timeout_s: float = 120.0
+    opened: OpenedModel,
+    *,
+    context: int | None = None,
+    timeout_s: float = 120.0,
+    thorough: bool = False,
 ) -> EndpointTraits:
-    """Call the endpoint once and see. What it refuses, the client leaves out from then on.
+    """Call the endpoint and see. What it refuses, the client leaves out from then on.
 
     Args:
         opened: The model; its client takes on the dialect found.
         context: The context size, if the user gave one.
-        timeout_s: For the call; a local server may have to load its model first.
+        timeout_s: For a call; a local server may have to load its model first.
+        thorough: Also see whether it takes a temperature, and what it does with a prompt that
+            does not fit, where its context is small enough to try.
 
     Raises:
         ChatFailure: ACCOUNT, MODEL_MISSING or UNREACHABLE: no call will go through.
     """
     notes: list[str] = []
-    reply: ChatReply | None = None
-    try:
-        reply = await opened.model.complete(_request(opened.model_name, timeout_s))
-    except ChatFailure as failure:
-        if failure.kind in _FATAL:
-            raise await _with_models(opened, failure) from None
-        notes.append(f"The probe call failed ({failure.kind.value}): {failure.message}")
-    if reply is not None:
-        _learn_structured(opened, reply, notes)
-    cut = reply is not None and 0 < reply.tokens.input < _FILLER_WORDS
-    if cut:
+    reply = await _try_forms(opened, notes, timeout_s)
+    cut: bool | None = None
+    if reply is not None and 0 < reply.tokens.input < _FILLER_WORDS:
+        cut = True
         notes.append("The endpoint cut the probe's prompt without a word: its context is tiny.")
     reported = reply is not None and reply.tokens.reported
     if reply is not None and not reported:
@@ -108,57 +118,133 @@ async def find_out(
     size = context or await _context(opened)
     if size is None:
         notes.append("The context size is unknown: rows that do not fit show only when tried.")
+    if thorough and reply is not None:
+        await _try_temperature(opened, timeout_s)
+        cut = cut or await _try_overflow(opened, size, notes, timeout_s)
     return EndpointTraits(
         dialect=opened.model.dialect,
         context=size,
         reports_usage=reported,
         cuts_prompts=cut,
         reasons=reply is not None and bool(reply.reasoning or reply.tokens.reasoning),
+        thoughts=reply is not None and bool(reply.reasoning),
         tokens=reply.tokens if reply is not None else Tokens(reported=False),
         notes=notes,
     )
 
 
-def _request(model: str, timeout_s: float) -> ChatRequest:
-    filler = " ".join(_WORDS[i * 7 % len(_WORDS)] for i in range(_FILLER_WORDS))
-    return ChatRequest(
-        model=model,
-        messages=[
-            Message("system", [Text(f"These words mean nothing; pass over them: {filler}")]),
-            Message("user", [Text("How are you? Answer in one short sentence, or in JSON.")]),
-        ],
-        max_output_tokens=400,  # room for the thoughts of a model that reasons first
-        schema=_SCHEMA,
-        timeout_s=timeout_s,
-    )
+async def _try_forms(opened: OpenedModel, notes: list[str], timeout_s: float) -> ChatReply | None:
+    """Ask under a schema, form by form, until one is kept to. None if no call brought a reply."""
+    last: ChatReply | None = None
+    while True:
+        asked = opened.model.dialect.structured
+        try:
+            reply = last = await _ask_with_room(opened, timeout_s)
+        except ChatFailure as failure:
+            if failure.kind in _FATAL:
+                raise await _with_models(opened, failure) from None
+            if last is None:
+                words = f"The probe call failed ({failure.kind.value}): {failure.message}"
+                notes.append(words)
+                return None
+            reply = None
+        used = opened.model.dialect
+        if reply is not None and _keeps(reply, used.structured, first=asked == "json_schema"):
+            return reply
+        if used.structured == "json_schema":
+            notes.append("The endpoint takes a schema and does not enforce it.")
+        following = _FORMS[used.structured]
+        opened.model.adopt(msgspec.structs.replace(used, structured=following))
+        if following == "prompt":
+            notes.append("It can only be asked in words: answers are checked here.")
+            return last
 
 
-def _learn_structured(opened: OpenedModel, reply: ChatReply, notes: list[str]) -> None:
-    """Take on what the reply shows of how far the endpoint holds to a schema."""
-    dialect = opened.model.dialect
-    if dialect.structured != "json_schema" or not reply.text.strip():
-        return  # a refusal has settled it already, or there is nothing to judge by
-    if reply.stop == "length":
-        return
+async def _ask_with_room(opened: OpenedModel, timeout_s: float) -> ChatReply:
+    """The probe call; again with more room where thoughts have taken all of it."""
+    small, large = _ROOMS
+    reply = await opened.model.complete(_request(opened.model_name, small, timeout_s))
+    if reply.stop == "length" and not reply.text.strip():
+        reply = await opened.model.complete(_request(opened.model_name, large, timeout_s))
+    return reply
+
+
+def _keeps(reply: ChatReply, form: Structured, *, first: bool) -> bool:
+    """Whether a reply shows that the endpoint keeps to what it was asked for."""
+    if first and form == "json_schema" and (reply.stop == "length" or not reply.text.strip()):
+        return True  # nothing to judge by: think well of it, rows will show
     try:
         answer: Any = msgspec.json.decode(reply.text)
     except msgspec.DecodeError:
         answer = None
-    if answer == {_FIELD: _VALUE}:
-        return
-    found: Structured = "json_object" if isinstance(answer, dict) else "prompt"
-    opened.model.adopt(msgspec.structs.replace(dialect, structured=found))
-    notes.append("The endpoint takes a schema and does not enforce it: answers are checked here.")
+    if form == "json_object":
+        return isinstance(answer, dict)
+    return form == "prompt" or answer == {_FIELD: _VALUE}
+
+
+async def _try_temperature(opened: OpenedModel, timeout_s: float) -> None:
+    """A refusal stays in the client's dialect; any other failure says nothing of it."""
+    request = _request(opened.model_name, _ROOMS[0], timeout_s)
+    with contextlib.suppress(ChatFailure):
+        await opened.model.complete(
+            msgspec.structs.replace(
+                request, messages=request.messages[1:], parameters={"temperature": 0.0}
+            )
+        )
+
+
+async def _try_overflow(
+    opened: OpenedModel, size: int | None, notes: list[str], timeout_s: float
+) -> bool | None:
+    """Whether a prompt that does not fit is cut without a word; None where it is not known."""
+    if size is None or size > _LARGEST_TRIED:
+        return None
+    request = _request(opened.model_name, _ROOMS[0], timeout_s)
+    too_much = Message("system", [Text(_filler(size * 3 // 2))])
+    try:
+        await opened.model.complete(
+            msgspec.structs.replace(request, messages=[too_much, request.messages[1]])
+        )
+    except ChatFailure as failure:
+        if failure.tokens is None:
+            return False if failure.kind is ErrorKind.CONTEXT_TOO_LONG else None
+        notes.append(
+            f"Prompts past its {size:,} tokens are cut without a word: rows that do not fit are"
+            " set aside, not answered."
+        )
+        return True
+    return None
+
+
+def _filler(words: int) -> str:
+    return " ".join(_WORDS[i * 7 % len(_WORDS)] for i in range(words))
+
+
+def _request(model: str, room: int, timeout_s: float) -> ChatRequest:
+    return ChatRequest(
+        model=model,
+        messages=[
+            Message(
+                "system",
+                [Text(f"These words mean nothing; pass over them: {_filler(_FILLER_WORDS)}")],
+            ),
+            Message("user", [Text("How are you? Answer in one short sentence, or in JSON.")]),
+        ],
+        max_output_tokens=room,
+        schema=_SCHEMA,
+        timeout_s=timeout_s,
+    )
 
 
 async def _context(opened: OpenedModel) -> int | None:
     """The context size, from the endpoint's own words if it has any, else the price book's."""
     base = opened.model.codec.base_url
     root = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}"
-    if opened.endpoint == "ollama":  # it serves less than the model can, and says so only here
+    entry = _pick(await _entries(opened, f"{base}/models", "data"), opened.model_name)
+    if opened.endpoint == "ollama" or entry.get("owned_by") == "library":
+        # Ollama serves less than the model can, and says so only here
         loaded = await _entries(opened, f"{root}/api/ps", "models")
         return _size_of(_pick(loaded, opened.model_name))
-    entry = _pick(await _entries(opened, f"{base}/models", "data"), opened.model_name)
     if entry.get("owned_by") == "llamacpp":  # its list tells only what the model was trained for
         props = await _fetch(opened, f"{root}/props")
         served = _size_of(_object(props.get("default_generation_settings")))

@@ -21,6 +21,12 @@ _REFUSED = re.compile(
     r"|not allowed|extra.?(?:inputs|fields|forbidden)|unexpected|only the default|deprecated"
     r"|not available|unavailable|not implemented|invalid (?:argument|parameter|field) name"
 )
+_OWN = frozenset(("model", "messages", "tools", "tool_choice", "response_format", "stream"))
+_STREAM = re.compile(
+    r"\bstream(?:s|ing)?\b.{0,40}\b(?:only|true|mode|required|enable)"
+    r"|\b(?:only|must|requires?|enable|set)\b.{0,40}\bstream(?:s|ing)?\b"
+)
+_TOOLS = re.compile(r"tool|function")
 _SCHEMA = re.compile(
     r"response_format|response format|json_schema|json schema|schema|structured output"
     r"|guided|grammar|json_object"
@@ -43,8 +49,13 @@ def amend(dialect: Dialect, sent: bytes, reply: WireReply) -> tuple[Dialect, str
     refused = _REFUSED.search(words) is not None
     if refused and dialect.limit in fields and _names(words, dialect.limit):
         return _rename_limit(dialect)
+    if not dialect.streams and _STREAM.search(words):
+        streaming = msgspec.structs.replace(dialect, streams=True)
+        return streaming, "the endpoint answers in streams only: read as streams from now on"
+    if dialect.structured == "tool" and "tool_choice" in fields and _TOOLS.search(words):
+        return _loosen(dialect)
     if refused:
-        for name in sorted(fields.keys() - {"model", "messages", "tools", "response_format"}):
+        for name in sorted(fields.keys() - _OWN):
             if name != dialect.limit and _names(words, name):
                 dropped = msgspec.structs.replace(dialect, dropped=dialect.dropped | {name})
                 return dropped, f"the endpoint refuses the parameter {name}: left out from now on"
@@ -70,8 +81,11 @@ def _loosen(dialect: Dialect) -> tuple[Dialect, str] | None:
         looser = msgspec.structs.replace(dialect, strict=False)
         return looser, "the endpoint refuses strict schemas: asked for them without strictness"
     if dialect.structured == "json_schema":
+        looser = msgspec.structs.replace(dialect, structured="tool")
+        return looser, "the endpoint refuses schemas: asked for the answer as a tool call"
+    if dialect.structured == "tool":
         looser = msgspec.structs.replace(dialect, structured="json_object")
-        return looser, "the endpoint cannot be held to a schema: asked for any JSON object"
+        return looser, "the endpoint refuses forced tool calls: asked for any JSON object"
     if dialect.structured == "json_object":
         looser = msgspec.structs.replace(dialect, structured="prompt")
         return looser, "the endpoint cannot be held to JSON: asked in words only, checked here"

@@ -52,8 +52,9 @@ class ToolSpec(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]  # a JSON Schema of an object
 
 
-Structured = Literal["json_schema", "json_object", "prompt"]
-"""How an endpoint can be held to a schema; ``prompt``: only asked in words, checked here."""
+Structured = Literal["json_schema", "tool", "json_object", "prompt"]
+"""How an endpoint can be held to a schema: by its response format, as the arguments of a forced
+tool call, to any JSON object; ``prompt``: only asked in words, checked here."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -102,6 +103,7 @@ class ChatFailure(Exception):
         message: The provider's own words, clipped, without keys.
         retry_after_s: How long the endpoint asks to wait, if it says.
         sent: Whether the request may have reached the endpoint and may cost money.
+        tokens: What the call took, where the endpoint has said it all the same.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class ChatFailure(Exception):
         retry_after_s: float | None = None,
         status: int = 0,
         sent: bool = True,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -119,6 +122,7 @@ class ChatFailure(Exception):
         self.retry_after_s = retry_after_s
         self.status = status
         self.sent = sent
+        self.tokens = tokens
 
 
 class WireRequest(msgspec.Struct, frozen=True):

@@ -14,6 +14,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from apwa.practice.costumes import COSTUMES
+
 RATES: Mapping[str, str] = {
     "401": "the key is refused",
     "quota": "429 with code insufficient_quota: the account's money is used up",
@@ -60,6 +62,7 @@ class Faults:
         slots: More requests in flight than this are answered 429; 0 for no such limit.
         after: The first so many calls go well.
         until: From this call on all goes well again; 0 for never.
+        costume: Which server it plays; see ``costumes``.
     """
 
     rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
@@ -71,6 +74,7 @@ class Faults:
     slots: int = 0
     after: int = 0
     until: int = 0
+    costume: str = ""
 
     @staticmethod
     def parse(text: str) -> Faults:
@@ -82,7 +86,7 @@ class Faults:
         """
         rates: dict[str, Rate] = {}
         refuse: list[str] = []
-        marker = ""
+        marker = costume = ""
         numbers: dict[str, float] = {}
         for part in (piece.strip() for piece in text.split(",")):
             if not part:
@@ -94,6 +98,11 @@ class Faults:
                 refuse.append(value.strip())
             elif name == "marker":
                 marker = part.partition("=")[2]
+            elif name == "costume":
+                costume = value.strip()
+                if costume not in COSTUMES:
+                    known = ", ".join(sorted(filter(None, COSTUMES)))
+                    raise ValueError(f"no costume is called {costume!r}; there are: {known}")
             elif name == "latency":
                 middle, _, spread = value.removesuffix("ms").partition("~")
                 numbers["latency"] = _number(name, middle)
@@ -103,7 +112,9 @@ class Faults:
             elif name in RATES:
                 rates[name] = _rate(name, value, window)
             else:
-                known = ", ".join([*RATES, "latency", *_NUMBERS, "refuse_param", "marker"])
+                known = ", ".join(
+                    [*RATES, "latency", *_NUMBERS, "refuse_param", "marker", "costume"]
+                )
                 raise ValueError(f"no fault is called {name!r}; there are: {known}")
         return Faults(
             rates=rates,
@@ -115,6 +126,7 @@ class Faults:
             slots=int(numbers.get("slots", 0)),
             after=int(numbers.get("after", 0)),
             until=int(numbers.get("until", 0)),
+            costume=costume,
         )
 
 

@@ -16,9 +16,9 @@ import msgspec
 from aiohttp import web
 
 from apwa.practice.chairs import Chair
+from apwa.practice.costumes import COSTUMES, as_call, forced
 from apwa.practice.faults import Dice
 from apwa.practice.wire import (
-    CONTEXT_TOKENS,
     FINGERPRINT,
     MODEL,
     Answer,
@@ -27,7 +27,6 @@ from apwa.practice.wire import (
     Reply,
     events,
     identity,
-    prompt_tokens,
     read_body,
     reply,
 )
@@ -42,6 +41,7 @@ class PracticeServer:
     def __init__(self, chair: Chair, dice: Dice, now: Callable[[], float] = time.monotonic) -> None:
         self._chair = chair
         self._dice = dice
+        self._costume = COSTUMES[dice.faults.costume]
         self._now = now
         self._start = now()
         self._in_flight = 0
@@ -51,18 +51,19 @@ class PracticeServer:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/api/ps", self._loaded)
         app.router.add_get("/health", self._health)
         return app
 
     async def _models(self, _request: web.Request) -> web.Response:
-        model = {
-            "id": MODEL,
-            "object": "model",
-            "created": 0,
-            "owned_by": "apwa: rules, not a language model",
-            "context_length": CONTEXT_TOKENS,
-        }
-        return _json({"object": "list", "data": [model]})
+        return _json({"object": "list", "data": [self._costume.model_card()]})
+
+    async def _loaded(self, _request: web.Request) -> web.Response:
+        """Where Ollama, and no other, tells the context that it serves."""
+        if not self._costume.cuts:
+            raise web.HTTPNotFound
+        model = {"name": MODEL, "model": MODEL, "context_length": self._costume.context}
+        return _json({"models": [model]})
 
     async def _health(self, _request: web.Request) -> web.Response:
         faults = dict(self._dice.drawn)
@@ -86,14 +87,19 @@ class PracticeServer:
         if faults.latency_s or faults.jitter_s:
             await asyncio.sleep(self._dice.latency_s())
         self._check_parameters(data, body)
+        self._costume.check(data, body)
         if drawn and (instead := await self._instead(request, drawn)) is not None:
             return instead
-        prompt = prompt_tokens(body)
-        answer = await self._chair.answer(body, obey="obey" in drawn)
+        heard, prompt = self._costume.hear(body)
+        call = forced(heard)
+        answer = await self._chair.answer(call or heard, obey="obey" in drawn)
+        if call is not None:
+            answer = as_call(answer, call)
         if drawn:
             answer = self._spoilt(answer, drawn)
         request_id = hashlib.blake2b(data, digest_size=12).hexdigest()
         whole = reply(answer, request_id, prompt, body.output_limit, cut="cut" in drawn)
+        whole = self._costume.put(whole, body.output_limit)
         if "cut" in drawn:
             self._dice.count("cut")
         if "no_usage" in drawn:
@@ -160,6 +166,8 @@ class PracticeServer:
             "code": refused.code,
             "model": MODEL,
         }
+        if refused.param:
+            error["param"] = refused.param
         headers: dict[str, str] = {}
         wait = self._dice.faults.retry_after_s
         if refused.status == 429 and refused.code != "insufficient_quota" and wait is not None:

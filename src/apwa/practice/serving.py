@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from apwa.practice.chairs import ByHand, Chair, Recorder, Replay, Rules
+from apwa.practice.costumes import COSTUMES
 from apwa.practice.faults import RATES, Dice, Faults
 from apwa.practice.server import PracticeServer
 from apwa.practice.wire import count_tokens
@@ -36,13 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     faults = "\n".join(f"  {name:14} {words}" for name, words in RATES.items())
+    costumes = "\n".join(f"  {name:14} {worn.words}" for name, worn in COSTUMES.items() if name)
     parser = argparse.ArgumentParser(
         prog="python -m apwa.practice",
         description="The practice model: an OpenAI-protocol endpoint whose answers are made by "
         "rules. It plays a language model and is none.",
         epilog=f"faults, each with =SHARE and @SECONDS:\n{faults}\n"
         "  latency=MS~JITTER, retry_after=S, slots=N, after=N, until=N, marker=TEXT,\n"
-        "  refuse_param=NAME",
+        f"  refuse_param=NAME\ncostume=NAME, one of:\n{costumes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")

@@ -79,6 +79,7 @@ class ChatBody(msgspec.Struct, frozen=True, omit_defaults=True):
     max_completion_tokens: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
     @property
     def output_limit(self) -> int | None:
@@ -105,21 +106,25 @@ class Answer(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    completion_tokens_details: dict[str, int] | None = None
 
 
 class Refused(Exception):
     """A request that this server answers with an error. ``status`` is HTTP's."""
 
-    def __init__(self, status: int, message: str, kind: str, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, kind: str, code: str | None = None, param: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
         self.code = code
+        self.param = param
 
 
 _decoder = msgspec.json.Decoder(ChatBody)
@@ -181,10 +186,10 @@ def _count_prefix(text: str) -> int:
 
 
 def prompt_tokens(body: ChatBody) -> int:
-    """Raises Refused (400, context_length_exceeded) for a prompt that does not fit."""
+    """Raises Refused (400, context_length_exceeded) for a prompt that fits no context here."""
     letters = sum(len(message.text) for message in body.messages)
     if letters > CONTEXT_TOKENS * 16:  # not worth counting
-        raise _too_long(letters // 4)
+        raise too_long(letters // 4, CONTEXT_TOKENS)
     total = 3
     for message in body.messages:
         counted = _count_prefix(message.text) if message.role == "system" else None
@@ -193,15 +198,14 @@ def prompt_tokens(body: ChatBody) -> int:
             total += 8 + count_tokens(call.function.arguments)
     if body.tools:
         total += _count_prefix(msgspec.json.encode(body.tools).decode())
-    if total > CONTEXT_TOKENS:
-        raise _too_long(total)
     return total
 
 
-def _too_long(tokens: int) -> Refused:
+def too_long(tokens: int, context: int) -> Refused:
+    """The refusal of a prompt that does not fit."""
     return Refused(
         400,
-        f"This model's maximum context length is {CONTEXT_TOKENS} tokens. "
+        f"This model's maximum context length is {context} tokens. "
         f"However, your messages resulted in {tokens} tokens.",
         _BAD,
         "context_length_exceeded",
@@ -217,6 +221,19 @@ def cut_to_tokens(text: str, limit: int) -> str:
             return tokeniser.decode(kept)
         except ValueError:  # the cut falls inside a letter of several bytes
             kept = kept[:-1]
+    return ""
+
+
+def keep_last_tokens(text: str, limit: int) -> str:
+    """The last ``limit`` tokens of the text."""
+    tokeniser = _tokeniser()
+    tokens = tokeniser.encode(text)
+    kept = tokens[len(tokens) - limit :]
+    while kept:
+        try:
+            return tokeniser.decode(kept)
+        except ValueError:  # the cut falls inside a letter of several bytes
+            kept = kept[1:]
     return ""
 
 
@@ -268,7 +285,7 @@ def events(whole: Reply, *, usage: bool) -> Iterator[bytes]:
     choice = whole.choices[0]
     message: dict[str, Any] = choice["message"]
     yield _event(whole, {"role": "assistant", "content": ""})
-    for field in ("content", "refusal"):
+    for field in ("reasoning_content", "content", "refusal"):
         text: str = message.get(field) or ""
         for at in range(0, len(text), _PIECE):
             yield _event(whole, {field: text[at : at + _PIECE]})

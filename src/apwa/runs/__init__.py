@@ -13,13 +13,14 @@ from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, lis
 from apwa.runs.driver import Driver
 from apwa.runs.dry import DryStep, dry_run
 from apwa.runs.ending import Ended, Ending
-from apwa.runs.endpoints import NO_MODEL, PracticeProcess, words_of
+from apwa.runs.endpoints import NO_MODEL, words_of
 from apwa.runs.export import check_target
 from apwa.runs.files import check_place, write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.handle import Answer, Run
 from apwa.runs.reading import RowView, RunReader, StepView
 from apwa.runs.reporting import forecast_words, usage_words
+from apwa.runs.served import ModelProcesses
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
@@ -37,7 +38,7 @@ __all__ = [
     "Ending",
     "Forecast",
     "Listener",
-    "PracticeProcess",
+    "ModelProcesses",
     "RowView",
     "Run",
     "RunDirectory",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,9 +20,9 @@ from apwa.models import (
     find_out,
     kit_of,
     open_model,
-    practice_faults,
     price_of,
 )
+from apwa.runs.served import ModelProcesses
 from apwa.runs.settings import RunSettings
 from apwa.vocabulary import NUSD_PER_USD, Follow, Misuse, Paused, Price, RunFailed
 from apwa.vocabulary.events import EndpointFound, Event, Trouble
@@ -33,7 +32,8 @@ NO_MODEL = Misuse(
     "--model",
     "Name one: --model openai:MODEL (or anthropic:, google:, openrouter:, ollama:, vllm:,"
     ' http://HOST:PORT/v1#MODEL), or set APWA_MODEL, or model = "…" in apwa.toml.'
-    " To try apwa without any: --model practice, rules that only play a model.",
+    " On this machine: smollm2, or gguf:FILE. To try apwa without any: --model practice, rules that"
+    " only play a model.",
 )
 
 
@@ -48,37 +48,6 @@ class Endpoint:
     context: int | None
 
 
-class PracticeProcess:
-    """The practice model in a process of its own, which ends with this one."""
-
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
-        self._process = process
-        self.url = url
-
-    @classmethod
-    async def start(cls, faults: str) -> PracticeProcess:
-        """Raises Misuse for faults that it does not know."""
-        arguments = ["--faults", faults] if faults else []
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "apwa.practice", "--port", "0", "--until-eof", *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the driver, which still has calls in flight
-        )  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
-        line = (await process.stdout.readline()).decode().strip()
-        if not line.startswith("http"):
-            words = (await process.stderr.read()).decode().strip()
-            raise Misuse(f"the practice model does not start: {words or line}", "--model practice")
-        return cls(process, line)
-
-    async def stop(self) -> None:
-        if self._process.returncode is None:
-            self._process.terminate()
-        await self._process.wait()
-
-
 class Endpoints:
     """Opens models by name. Probes each once per run; what it found is kept in the journal."""
 
@@ -91,7 +60,8 @@ class Endpoints:
         self._open: dict[str, Endpoint] = {}
         self._clients: dict[str, OpenedModel] = {}
         self._read: dict[str, ReadVariables] = {}
-        self._practice: PracticeProcess | None = None
+        self._urls: dict[str, str] = {}  # of servers that are ours
+        self._processes = ModelProcesses(settings.practice, settings.context)
         self._lock = asyncio.Lock()
 
     def model_named(self, spec: str) -> str:
@@ -132,13 +102,11 @@ class Endpoints:
         return Endpoint(spec, opened, traits, price, context)
 
     async def opened(self, spec: str) -> OpenedModel:
-        """A client, not yet probed; starts the practice model if that is meant."""
+        """A client, not yet probed; starts the model's server if that is ours to start."""
         if spec not in self._clients:
-            faults = practice_faults(spec)
-            if faults is not None and self._practice is None:
-                self._practice = await PracticeProcess.start(faults or self._settings.practice)
+            url = self._urls[spec] = await self._processes.url_of(spec)
             read = self._read[spec] = ReadVariables(os.environ)
-            settings = ModelSettings(read, self._practice_url, self._notice)
+            settings = ModelSettings(read, url, self._notice)
             self._clients[spec] = open_model(spec, settings)
         return self._clients[spec]
 
@@ -150,11 +118,7 @@ class Endpoints:
         opened = self._clients.get(spec)
         if opened is None:
             return None
-        return kit_of(spec, opened, self._read[spec].read, self._practice_url)
-
-    @property
-    def _practice_url(self) -> str:
-        return self._practice.url if self._practice is not None else ""
+        return kit_of(spec, opened, self._read[spec].read, self._urls[spec])
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")
@@ -178,14 +142,12 @@ class Endpoints:
         self._emit(Trouble("endpoint", words))
 
     async def close(self) -> None:
-        practice, self._practice = self._practice, None
         clients, self._clients = self._clients, {}
         try:
             for opened in clients.values():
                 await opened.model.close()
         finally:
-            if practice is not None:
-                await practice.stop()
+            await self._processes.close()
 
 
 def words_of(price: Price | None) -> str:

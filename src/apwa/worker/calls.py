@@ -6,7 +6,7 @@ import itertools
 import math
 import secrets
 
-from apwa.models import ChatReply, cost
+from apwa.models import Tokens, cost
 from apwa.vocabulary import Attempt, ErrorKind, Price, Usage
 
 _process = secrets.token_hex(5)
@@ -46,9 +46,8 @@ def new_call_id() -> str:
     return f"{_process}-{next(_numbers)}"
 
 
-def usage_of(reply: ChatReply, price: Price | None) -> Usage:
+def usage_of(tokens: Tokens, price: Price | None) -> Usage:
     """What a call took, as reported. Its cost is unknown where price or tokens are."""
-    tokens = reply.tokens
     return Usage(
         1, tokens.input, tokens.output, tokens.cached, tokens.reasoning, cost(tokens, price)
     )

@@ -138,7 +138,7 @@ class Meter:
                     spent = Usage()
                     raise OutOfTime
                 reply = await send(call_id, left_s)
-                usage = usage_of(reply, price)
+                usage = usage_of(reply.tokens, price)
                 spent = usage if reply.tokens.reported else bound
                 took_s = time.monotonic() - begun
                 log.active_s += took_s
@@ -150,8 +150,10 @@ class Meter:
                 took_s = time.monotonic() - begun
                 unknown = error.sent and error.kind not in _TURNED_AWAY
                 spent = bound if unknown else Usage()
-                if unknown:  # it counts as spent here as in the budget
-                    log.add(call_id, "", error.kind, bound, took_s)
+                if error.tokens is not None and error.tokens.reported:
+                    spent = usage_of(error.tokens, price)
+                if spent.calls:  # what is not known counts as spent here as in the budget
+                    log.add(call_id, "", error.kind, spent, took_s)
                 self._sample(PaceSample(error.kind, took_s, error.retry_after_s, error.message))
             finally:  # a cancelled call has drawn its bound too
                 log.calling = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -25,6 +26,8 @@ from apwa.worker.transcript import transcript_of
 _TOKENS_OF_FORM = 64  # around system and user message, in whatever template a model has
 _TOKENS_A_MESSAGE = 16
 _LONGEST_MESSAGE = 2000
+_LARGER = 4  # times the output limit, for a model whose thoughts have taken all of it
+_LARGEST_ROOM = 32_768
 
 
 class AttemptFailed(Exception):
@@ -59,9 +62,21 @@ class OpenedStep:
             parameters=spec.parameters,
             timeout_s=spec.limits.timeout_s,
         )
+        self.room = spec.limits.output_tokens
         self.prepared = None if spec.grants else model.prepare(self.request)
         schema = msgspec.json.encode(spec.contract.schema)
         self.fixed_bytes = _size(spec.system) + len(schema) + _TOKENS_OF_FORM
+
+    def widen(self) -> bool:
+        """Give answers more room from now on: False if they have it already."""
+        larger = min(self.spec.limits.output_tokens * _LARGER, max(self.room, _LARGEST_ROOM))
+        if larger <= self.room:
+            return False
+        self.room = larger
+        self.request = msgspec.structs.replace(self.request, max_output_tokens=larger)
+        if self.prepared is not None:
+            self.prepared = self.model.prepare(self.request)
+        return True
 
     async def accept(self, reply: ChatReply, values: Values) -> bytes:
         """The answer in a reply, as canonical JSON.
@@ -70,7 +85,7 @@ class OpenedStep:
             NotAccepted: It breaks the contract.
             AttemptFailed: It is no answer, and asking on would not make it one.
         """
-        _must_be_answer(reply, self.spec.limits.output_tokens)
+        _must_be_answer(reply)
         try:
             _, answer = self.contract.parse(reply.text, values)
         except ContractBroken as broken:
@@ -140,15 +155,21 @@ async def solve(
 async def _plain(
     item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog, talk: list[Message]
 ) -> bytes:
-    spec, prepared = opened.spec, opened.prepared
-    assert prepared is not None
+    spec = opened.spec
     user, _ = user_message(spec, item.values)
-    bound = bound_of(opened.fixed_bytes + _size(user), spec.limits.output_tokens, spec.price)
+    size = opened.fixed_bytes + _size(user)
 
-    async def send(_call_id: str, left_s: float) -> ChatReply:
-        return await prepared.complete_text(user, timeout_s=left_s)
+    async def ask() -> ChatReply:
+        prepared = opened.prepared
+        assert prepared is not None
 
-    reply = await meter.call(send, bound, spec.price, log, spec.limits.timeout_s)
+        async def send(_call_id: str, left_s: float) -> ChatReply:
+            return await prepared.complete_text(user, timeout_s=left_s)
+
+        bound = bound_of(size, opened.room, spec.price)
+        return await meter.call(send, bound, spec.price, log, spec.limits.timeout_s)
+
+    reply = await _with_room(opened, ask)
     log.raw = reply.text
     try:
         return await opened.accept(reply, item.values)
@@ -187,16 +208,20 @@ async def _converse(
     fixed = opened.fixed_bytes + len(msgspec.json.encode(tools.specs))
 
     async def complete(messages: list[Message]) -> ChatReply:
-        request = msgspec.structs.replace(opened.request, messages=messages, tools=tools.specs)
-
-        async def send(call_id: str, left_s: float) -> ChatReply:
-            return await opened.model.complete(
-                msgspec.structs.replace(request, call_id=call_id, timeout_s=left_s)
-            )
-
         size = fixed + sum(map(_message_size, messages))
-        bound = bound_of(size, limits.output_tokens, spec.price)
-        reply = await meter.call(send, bound, spec.price, log, limits.timeout_s)
+
+        async def ask() -> ChatReply:
+            request = msgspec.structs.replace(opened.request, messages=messages, tools=tools.specs)
+
+            async def send(call_id: str, left_s: float) -> ChatReply:
+                return await opened.model.complete(
+                    msgspec.structs.replace(request, call_id=call_id, timeout_s=left_s)
+                )
+
+            bound = bound_of(size, opened.room, spec.price)
+            return await meter.call(send, bound, spec.price, log, limits.timeout_s)
+
+        reply = await _with_room(opened, ask)
         log.raw = reply.text or log.raw
         return reply
 
@@ -225,14 +250,33 @@ async def _converse(
     )
 
 
-def _must_be_answer(reply: ChatReply, output_tokens: int) -> None:
+async def _with_room(opened: OpenedStep, ask: Callable[[], Awaitable[ChatReply]]) -> ChatReply:
+    """A reply; once more with a larger limit where thoughts have taken all of it.
+
+    The step then keeps the larger limit: what one row needs, most of them will.
+    """
+    room = opened.room
+    reply = await ask()
+    if reply.stop != "length" or reply.text.strip() or reply.calls:
+        return reply
+    if opened.room == room and not opened.widen():
+        return reply
+    try:
+        return await ask()
+    except ChatFailure as failure:
+        if failure.kind in (ErrorKind.CONTEXT_TOO_LONG, ErrorKind.BAD_REQUEST):
+            return reply  # there is no more room to be had
+        raise
+
+
+def _must_be_answer(reply: ChatReply) -> None:
     if reply.stop == "end" and reply.text:
         return
     match reply.stop:
         case "length":
-            raise AttemptFailed(
-                ErrorKind.CUT_OFF, f"the answer was cut off after {output_tokens} tokens"
-            )
+            spent = f" after {reply.tokens.output:,} tokens" if reply.tokens.reported else ""
+            thought = "" if reply.text.strip() else ", before it had begun"
+            raise AttemptFailed(ErrorKind.CUT_OFF, f"the answer was cut off{spent}{thought}")
         case "filter":
             raise AttemptFailed(
                 ErrorKind.FILTERED, reply.text or "the provider's filter stopped the answer"
