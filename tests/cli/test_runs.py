@@ -166,7 +166,7 @@ def test_a_second_driver_is_refused_and_cancel_stops_the_first(
     apwa: Apwa, tmp_path: Path, env: dict[str, str], practice
 ) -> None:
     write_notes(tmp_path / "notes.jsonl", 600)
-    model = practice("latency=200").model
+    model = practice("latency=600").model
     process = _start(
         tmp_path, env, "run", "plan.yaml", "--table", "notes=notes.jsonl", "--model", model,
         "--yes", "--concurrency", "8",

@@ -27,7 +27,7 @@ from apwa.vocabulary.events import Numbered
 
 _CLIENT_PORT = 10001  # of Ray Client, where an address of the dashboard is given
 _PIECE = 4 << 20
-_TRIES = 3
+_TRIES = 6
 _BEGIN_S = 180.0
 _TOLD = Misuse(
     "the cluster cannot be reached so", "--executor", "Name it ray://HOST:10001 or http://HOST:8265"
