@@ -159,7 +159,8 @@ def main() -> None:
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     print(
         f"{arguments.rounds} rounds, {arguments.rows:,} rows, {NODES} nodes of one CPU, one"
-        f" killed about every {arguments.every:g} s and replaced; {AT_ONCE} calls at once, 50 ms each"
+        f" killed about every {arguments.every:g} s and replaced; {AT_ONCE} calls at once, 50 ms"
+        " each"
     )
     rounds: list[Round] = []
     for number in range(1, arguments.rounds + 1):
