@@ -14,6 +14,7 @@ from apwa.models import (
     EndpointTraits,
     ModelSettings,
     OpenedModel,
+    check_endpoints,
     find_out,
     open_model,
     price_of,
@@ -50,6 +51,7 @@ class Endpoints:
     def __init__(
         self, settings: RunSettings, journal: Journal, emit: Callable[[Event], None]
     ) -> None:
+        check_endpoints(settings.endpoints, "settings")
         self._settings = settings
         self._journal = journal
         self._emit = emit
@@ -99,8 +101,11 @@ class Endpoints:
         """A client, not yet probed; starts the model's server if that is ours to start."""
         if spec not in self._clients:
             url = await self._processes.url_of(spec)
-            settings = ModelSettings(own_url=url, on_notice=self._notice)
-            self._clients[spec] = open_model(spec, settings)
+            settings = ModelSettings(
+                own_url=url, endpoints=self._settings.endpoints, on_notice=self._notice
+            )
+            # in a thread, since a command may have to be asked for the key
+            self._clients[spec] = await asyncio.to_thread(open_model, spec, settings)
         return self._clients[spec]
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
