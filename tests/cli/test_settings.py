@@ -30,6 +30,32 @@ def test_prices_come_from_the_file(tmp_path: Path) -> None:
     assert merge({}, {}, tmp_path).prices == {"openai:x": {"input": 0.25, "output": 2.0}}
 
 
+def test_endpoints_and_parameters_come_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "apwa.toml").write_text(
+        "output_tokens = 900\n[parameters]\ntemperature = 0.2\n[endpoints.corp]\n"
+        'address = "http://127.0.0.1:9/v1?v=1"\nkey_command = "pass show corp"\n'
+        'headers = {"X-Pass" = "$CORP_PASS"}\n'
+    )
+    settings = merge({}, {}, tmp_path)
+    assert settings.parameters == {"temperature": 0.2} and settings.output_tokens == 900
+    assert settings.endpoints["corp"].key_command == "pass show corp"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("parameters = {max_tokens = 5}", "max_tokens"),
+        ("[endpoints.corp]\nadress = 'x'", "adress"),
+        ("[endpoints.corp]\nheaders = {Authorization = 'Bearer sk-abc'}", "secret"),
+    ],
+)
+def test_what_an_endpoint_may_not_hold_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "apwa.toml").write_text(text)
+    with pytest.raises(Misuse, match=words) as caught:
+        merge({}, {}, tmp_path)
+    assert "apwa.toml" in caught.value.where and "sk-abc" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "text", ["modle = 'x'", "max_cost = 'much'", "not toml at all", "max_failures = '120%'"]
 )

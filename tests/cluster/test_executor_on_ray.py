@@ -36,7 +36,7 @@ def _ray() -> Iterator[None]:
 @pytest.fixture
 async def host(_ray: None, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
     name = f"h{next(_numbers)}"
-    kit = ModelKit(f"{endpoint.url}#fake-1", "", {}, "", Dialect())
+    kit = ModelKit(f"{endpoint.url}#fake-1", "", {}, Dialect())
     actor = need_ray().remote(HostActor).options(num_cpus=1, max_concurrency=64).remote(name, "")
-    yield RayHost(name, actor, lambda spec: Equip(spec, kit, ""), lambda: False)
+    yield RayHost(name, actor, lambda spec: Equip(spec, kit, {}), lambda: False)
     need_ray().kill(actor)

@@ -235,7 +235,7 @@ async def test_probing_with_a_wrong_key_fails_before_any_row(
 
 def test_the_key_stands_in_no_curl_line_and_equal_work_has_equal_bytes() -> None:
     wire = OpenAICodec("http://127.0.0.1:1/v1", Dialect()).encode(_request(call_id="c1"))
-    line = curl_line(wire, "OPENAI_API_KEY")
+    line = curl_line(wire, "$OPENAI_API_KEY")
     assert _KEY not in line and "$OPENAI_API_KEY" in line
     one, two = _request(call_id="a", timeout_s=1), _request(call_id="b", timeout_s=2)
     assert canonical_bytes(one) == canonical_bytes(two)

@@ -194,6 +194,26 @@ def test_all_problems_of_form_come_at_once_with_their_places() -> None:
     assert "no field 'extra'" in found["extra", 15].what
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("parameters: {max_tokens: 7}", "output_tokens"),
+        ("parameters: {response_format: {}}", "contract"),
+        ("headers: {Authorization: Bearer abc}", "keys stand in no plan"),
+        ("headers: {'a b': c}", "no header"),
+    ],
+)
+def test_what_a_call_may_not_carry_is_refused_with_its_place(line: str, said: str) -> None:
+    text = (
+        "apwa: 1\nsteps:\n  s:\n    template: x {{a}}\n    over: t\n    contract: {b: str}\n"
+        f"    {line}\n"
+    )
+    with pytest.raises(PlanError) as caught:
+        load_plan(text, "plan.yaml")
+    (problem,) = caught.value.problems
+    assert said in problem.what and problem.line == 7
+
+
 def test_another_version_is_refused() -> None:
     (problem,) = problems_of("apwa: 2\nsteps:\n  a: {query: SELECT 1}\n")
     assert "only version 1" in problem.what

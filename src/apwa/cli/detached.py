@@ -119,7 +119,7 @@ def go_on_detached(
     if out.output is not None:
         raise Misuse("the answer stays on the cluster", "--output", "Fetch it with: apwa export")
     order = Order(run=run.name, changes=dict(changes), again=again, plan=plan)
-    name = reach(run.address).go_on(order, run.models)
+    name = reach(run.address).go_on(order, run)
     say(f"Run {name} goes on at {run.address}. See it with: apwa watch {name}")
     return 0
 

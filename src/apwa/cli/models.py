@@ -68,10 +68,11 @@ async def _look(name: str) -> int:
     from apwa.runs import ModelProcesses, words_of
 
     env, here = current()
-    processes = ModelProcesses()
+    configured = merge({}, env, here)
+    processes = ModelProcesses(configured.practice, configured.context)
     try:
         url = await processes.url_of(name)
-        opened = open_model(name, ModelSettings(own_url=url))
+        opened = open_model(name, ModelSettings(own_url=url, endpoints=configured.endpoints))
         try:
             traits = await find_out(opened, thorough=True)
         except ChatFailure as failure:
@@ -82,7 +83,7 @@ async def _look(name: str) -> int:
             await opened.model.close()
     finally:
         await processes.close()
-    price = price_of(opened.endpoint, opened.model_name, merge({}, env, here).prices)
+    price = price_of(opened.endpoint, opened.model_name, configured.prices)
     _tell(opened, traits, words_of(price))
     return 0
 

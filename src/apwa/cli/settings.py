@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _SETTABLE = {
     "model", "manager_model", "grants", "max_cost", "max_tokens", "max_calls", "max_failures",
-    "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice",
-    "executor", "journal",
+    "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice", "parameters",
+    "output_tokens", "endpoints", "executor", "journal",
 }  # fmt: skip
 _ALIASES = {"timeout": "timeout_s", "grant": "grants"}
 
@@ -77,12 +77,18 @@ def _checked(values: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _converted(values: Mapping[str, object], place: str) -> RunSettings:
+    from apwa.models import check_endpoints
+    from apwa.plan import SET_OTHERWISE
     from apwa.runs import RunSettings
 
     try:
-        return msgspec.convert(dict(values), RunSettings, strict=False)
+        settings = msgspec.convert(dict(values), RunSettings, strict=False)
     except msgspec.ValidationError as error:
         raise Misuse(f"a setting is wrong: {error}", place) from error
+    check_endpoints(settings.endpoints, place)
+    for name in settings.parameters.keys() & SET_OTHERWISE.keys():
+        raise Misuse(f"{name} is no parameter: {SET_OTHERWISE[name]}", f"{place} parameters")
+    return settings
 
 
 def share(text: str, place: str) -> float:

@@ -5,6 +5,7 @@ and what it cost. It never retries for pace, never decides what a failure means 
 no list of models, and shows a key to nobody.
 """
 
+from apwa.models.addressing import EndpointSettings, check_endpoints
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
@@ -44,6 +45,7 @@ __all__ = [
     "ChatRequest",
     "Codec",
     "Dialect",
+    "EndpointSettings",
     "EndpointTraits",
     "HttpTransport",
     "Image",
@@ -67,6 +69,7 @@ __all__ = [
     "WireReply",
     "WireRequest",
     "canonical_bytes",
+    "check_endpoints",
     "context_of",
     "cost",
     "curl_line",

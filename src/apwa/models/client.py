@@ -35,6 +35,7 @@ class LeanChat:
     Args:
         base_url: The endpoint's address, with its ``/v1``.
         key: The API key; empty for none. It stands in no message, error or request printed.
+        key_header: The header that carries the key, if not ``authorization``.
         dialect: What is known of the endpoint.
         headers: Further headers of each request.
         on_notice: Told once of each parameter that the endpoint refuses.
@@ -46,15 +47,17 @@ class LeanChat:
         base_url: str,
         key: str = "",
         *,
+        key_header: str = "",
         dialect: Dialect | None = None,
         headers: dict[str, str] | None = None,
         on_notice: Callable[[str], None] = _be_silent,
         transport: Transport | None = None,
     ) -> None:
         self._key = key
+        self.key_header = key_header
         self._headers = headers or {}
         self._on_notice = on_notice
-        self._transport = transport or HttpTransport(key)
+        self._transport = transport or HttpTransport(key, key_header)
         self._codec = OpenAICodec(base_url, dialect, headers)
         self.watch = PromptWatch()
 
@@ -62,6 +65,11 @@ class LeanChat:
     def codec(self) -> OpenAICodec:
         """The codec as of now: a notice may have changed its dialect since."""
         return self._codec
+
+    @property
+    def key(self) -> str:
+        """For opening the same endpoint in another process, and nothing else."""
+        return self._key
 
     @property
     def dialect(self) -> Dialect:
@@ -131,7 +139,7 @@ class LeanChat:
     def _without_key(self, failure: ChatFailure) -> ChatFailure:
         return ChatFailure(
             failure.kind,
-            clip(scrub(failure.message, self._key)),
+            clip(scrub(failure.message, self._key, *self._headers.values())),
             retry_after_s=failure.retry_after_s,
             status=failure.status,
             sent=failure.sent,
@@ -158,7 +166,8 @@ class _Prepared:
                 self._halves = codec.halves(self._request)
                 self._codec = codec
             before, after = self._halves
-            return WireRequest("POST", codec.url, codec.headers, before + text + after)
+            headers = codec.headers_of(self._request)
+            return WireRequest("POST", codec.url, headers, before + text + after)
 
         reply = await self._chat.exchange(encode, timeout_s)
         size = len(self._shared) + len(user)

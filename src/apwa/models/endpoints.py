@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from apwa.models.addressing import (
+    EndpointSettings,
+    checked_key,
+    headers_of,
+    key_from_command,
+)
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
 from apwa.models.on_this_machine import local_file, practice_faults
@@ -29,11 +35,13 @@ class ModelSettings:
         env: Environment variables; the process's own if None.
         own_url: The address, with ``/v1``, of the server that was started for this model: the
             practice model, or one of a model file; empty for any other.
+        endpoints: The user's endpoints, and changes to those known by name.
         on_notice: Told once of each parameter that an endpoint refuses.
     """
 
     env: Mapping[str, str] | None = None
     own_url: str = ""
+    endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict[str, EndpointSettings])
     on_notice: Callable[[str], None] = field(default=lambda notice: None)
 
 
@@ -47,14 +55,14 @@ class OpenedModel:
             own. One endpoint has one pace.
         model_name: The model's name as the endpoint has it.
         practice: Whether the practice model answers: say so wherever it shows.
-        key_variable: The environment variable of the key; empty if there is none.
+        key_in_shell: How a shell comes by the key: ``$OPENAI_API_KEY``; empty if there is none.
     """
 
     model: LeanChat
     endpoint: str
     model_name: str
     practice: bool = False
-    key_variable: str = ""
+    key_in_shell: str = ""
 
 
 _PLAIN = Dialect()
@@ -66,6 +74,7 @@ class _Provider:
     address_variable: str
     key_variable: str
     needs_key: bool = True
+    key_header: str = ""
     dialect: Dialect = _PLAIN
 
 
@@ -94,10 +103,13 @@ _PROVIDERS = {
 }
 
 _OWN_KEY = "APWA_API_KEY"
+_AZURE = "azure"
+_AZURE_ADDRESS = "AZURE_OPENAI_ENDPOINT"
 _WAYS = (
-    "Name it openai:MODEL, anthropic:MODEL, google:MODEL, openrouter:MODEL, ollama:MODEL, "
-    "vllm:MODEL, http://HOST:PORT/v1#MODEL for any server that speaks the OpenAI protocol, "
-    "gguf:FILE or smollm2 for a model on this machine, or practice for the practice model."
+    "Name it openai:MODEL, azure:MODEL, anthropic:MODEL, google:MODEL, openrouter:MODEL, "
+    "ollama:MODEL, vllm:MODEL, http://HOST:PORT/v1#MODEL for any server that speaks the OpenAI "
+    "protocol, gguf:FILE or smollm2 for a model on this machine, or practice for the practice "
+    "model."
 )
 
 
@@ -118,9 +130,12 @@ def open_model(spec: str, settings: ModelSettings | None = None) -> OpenedModel:
     if spec.startswith(("http://", "https://")):
         return _open_address(spec, env, settings)
     name, model = _split(spec)
-    provider = _PROVIDERS.get(name)
+    own = settings.endpoints.get(name, EndpointSettings())
+    provider = _azure(model, env, own) if name == _AZURE else _PROVIDERS.get(name)
+    if provider is None and own.address:
+        provider = _Provider(_address(own.address), "", own.key_env, needs_key=False)
     if provider is None or not model:
-        raise Misuse(f"the model {spec!r} is not understood", "model", _WAYS)
+        raise Misuse(f"the model {spec!r} is not understood", "model", _ways(settings.endpoints))
     return _open_provider(name, provider, model, env, settings)
 
 
@@ -148,14 +163,19 @@ def _open_local(spec: str, file: str, settings: ModelSettings) -> OpenedModel:
     return OpenedModel(chat, LOCAL, Path(file).stem)
 
 
+def _ways(endpoints: Mapping[str, EndpointSettings]) -> str:
+    own = ", ".join(f"{name}:MODEL" for name in endpoints if name not in _PROVIDERS)
+    return f"{_WAYS} Yours: {own}." if own else _WAYS
+
+
 def _open_address(spec: str, env: Mapping[str, str], settings: ModelSettings) -> OpenedModel:
     address, _, model = spec.partition("#")
     if not model or not urlsplit(address).hostname:
         raise Misuse(f"the model {spec!r} names no model of that server", "model", _WAYS)
     base = _address(address)
-    key = _key(env, _OWN_KEY)
+    key = checked_key(env.get(_OWN_KEY, "").strip(), _OWN_KEY)
     chat = LeanChat(base, key, on_notice=settings.on_notice)
-    return OpenedModel(chat, base, model, key_variable=_OWN_KEY if key else "")
+    return OpenedModel(chat, base, model, key_in_shell=f"${_OWN_KEY}" if key else "")
 
 
 def _open_provider(
@@ -165,28 +185,72 @@ def _open_provider(
     env: Mapping[str, str],
     settings: ModelSettings,
 ) -> OpenedModel:
+    own = settings.endpoints.get(name, EndpointSettings())
     elsewhere = env.get(provider.address_variable, "").strip()
+    if not elsewhere and name != _AZURE:  # whose address is made from it already
+        elsewhere = own.address
     base = _address(elsewhere or provider.address)
     moved = base != provider.address
-    key = _key(env, provider.key_variable)
-    if not key and provider.needs_key and not moved:
-        raise Misuse(
-            f"{provider.key_variable} is not set, which {name}:{model} needs",
-            "model",
-            f"Set {provider.key_variable}, or name another model: {_WAYS}",
-        )
+    key, in_shell = _key_of(name, model, provider, own, env, required=not moved)
+    headers = headers_of(own, env)
     organisation = env.get("OPENAI_ORG_ID", "").strip() if name == "openai" else ""
+    if organisation:
+        headers["openai-organization"] = organisation
     chat = LeanChat(
         base,
         key,
+        key_header=own.key_header.lower() or provider.key_header,
         # another server at this address need not speak as the provider does
         dialect=Dialect() if moved else provider.dialect,
-        headers={"openai-organization": organisation} if organisation else None,
+        headers=headers,
         on_notice=settings.on_notice,
     )
     # by its address, so that the provider's prices are not taken for another's
     endpoint = base if moved and provider.needs_key else name
-    return OpenedModel(chat, endpoint, model, key_variable=provider.key_variable if key else "")
+    return OpenedModel(chat, endpoint, model, key_in_shell=in_shell)
+
+
+def _key_of(
+    name: str,
+    model: str,
+    provider: _Provider,
+    own: EndpointSettings,
+    env: Mapping[str, str],
+    *,
+    required: bool,
+) -> tuple[str, str]:
+    """The key, and how a shell comes by it."""
+    if own.key_command:
+        key = checked_key(key_from_command(own.key_command), "what the key's command printed")
+        return key, f"$({own.key_command})"
+    variable = own.key_env or provider.key_variable
+    key = checked_key(env.get(variable, "").strip(), variable)
+    if not key and (own.key_env or (provider.needs_key and required)):
+        raise Misuse(
+            f"{variable} is not set, which {name}:{model} needs",
+            "model",
+            f"Set {variable}, or name another model: {_WAYS}",
+        )
+    return key, f"${variable}" if key else ""
+
+
+def _azure(model: str, env: Mapping[str, str], own: EndpointSettings) -> _Provider:
+    """Azure: the model is a deployment, and a version of the API, where one is set, a query."""
+    resource = (own.address or env.get(_AZURE_ADDRESS, "")).strip().rstrip("/")
+    if not resource:
+        raise Misuse(
+            f"{_AZURE_ADDRESS} is not set, which {_AZURE}:{model} needs",
+            "model",
+            "Set it to the resource's address, such as https://NAME.openai.azure.com.",
+        )
+    version = env.get("OPENAI_API_VERSION", "").strip()
+    if urlsplit(resource).path:  # the whole address is given
+        address = _address(resource)
+    elif version:
+        address = f"{resource}/openai/deployments/{model}?api-version={version}"
+    else:
+        address = f"{resource}/openai/v1"
+    return _Provider(address, "", "AZURE_OPENAI_API_KEY", key_header="api-key")
 
 
 def _address(text: str) -> str:
@@ -195,11 +259,4 @@ def _address(text: str) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Misuse(f"{text!r} is no address of a model server", "model", _WAYS)
-    return address if parts.path else f"{address}/v1"
-
-
-def _key(env: Mapping[str, str], variable: str) -> str:
-    key = env.get(variable, "").strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise Misuse(f"{variable} holds something that is no key", "model", "Set it anew.")
-    return key
+    return address if parts.path or parts.query else f"{address}/v1"

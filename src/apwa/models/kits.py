@@ -6,25 +6,26 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from apwa.models.addressing import EndpointSettings
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
 
+_KEY = "APWA_KEY_OF_"  # and the endpoint's name: stands for the command that printed the key
+
 
 class ModelKit(msgspec.Struct, frozen=True):
-    """How a model was opened.
+    """How a model was opened. Holds no secret.
 
     Attributes:
         spec: Its name, as a person writes it.
         own_url: The address of the server that was started for this model; empty for any other.
-        variables: The environment variables that opening it has read, but the key's.
-        key_variable: The key's variable; empty if there is none.
+        endpoints: The user's endpoints.
         dialect: How its endpoint wants to be spoken to, as far as is known.
     """
 
     spec: str
     own_url: str
-    variables: dict[str, str]
-    key_variable: str
+    endpoints: dict[str, EndpointSettings]
     dialect: Dialect
 
 
@@ -47,22 +48,28 @@ class ReadVariables(Mapping[str, str]):
 
 
 def kit_of(
-    spec: str, opened: OpenedModel, read: Mapping[str, str], own_url: str
-) -> tuple[ModelKit, str]:
-    """A kit of a model opened with the variables ``read``, and the key that it needs."""
-    variables = {name: value for name, value in read.items() if name != opened.key_variable}
-    kit = ModelKit(spec, own_url, variables, opened.key_variable, opened.model.dialect)
-    return kit, read.get(opened.key_variable, "")
+    spec: str,
+    opened: OpenedModel,
+    read: Mapping[str, str],
+    own_url: str,
+    endpoints: Mapping[str, EndpointSettings],
+) -> tuple[ModelKit, dict[str, str]]:
+    """A kit of a model opened with the variables ``read``, and these: keys are among them."""
+    variables = dict(read)
+    described: dict[str, EndpointSettings] = {}
+    for name, endpoint in endpoints.items():
+        if endpoint.key_command:
+            # the command is this machine's: its answer goes, not it
+            variable = _KEY + name.replace("-", "_").upper()
+            if spec.partition(":")[0] == name or spec.partition("/")[0] == name:
+                variables[variable] = opened.model.key
+            endpoint = msgspec.structs.replace(endpoint, key_command="", key_env=variable)
+        described[name] = endpoint
+    return ModelKit(spec, own_url, described, opened.model.dialect), variables
 
 
-def open_kit(kit: ModelKit, key: str, env: Mapping[str, str]) -> OpenedModel:
-    """Open the model again. A key of this machine's own environment is taken before ``key``.
-
-    Raises Misuse if something that it needs is missing here.
-    """
-    variables = dict(kit.variables)
-    if kit.key_variable:
-        variables[kit.key_variable] = env.get(kit.key_variable) or key
-    opened = open_model(kit.spec, ModelSettings(variables, kit.own_url))
+def open_kit(kit: ModelKit, variables: Mapping[str, str]) -> OpenedModel:
+    """Open the model again. Raises Misuse if something that it needs is missing."""
+    opened = open_model(kit.spec, ModelSettings(variables, kit.own_url, kit.endpoints))
     opened.model.adopt(kit.dialect)
     return opened

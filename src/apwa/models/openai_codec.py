@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from apwa.models.addressing import VARIABLE, page_of
 from apwa.models.dialect import Dialect
 from apwa.models.failures import failure_of
 from apwa.models.openai_reply import read_reply
@@ -23,6 +24,7 @@ from apwa.models.seam import (
     WireReply,
     WireRequest,
 )
+from apwa.models.transport import key_headers
 from apwa.vocabulary import ErrorKind
 
 # A request's own fields and what would change the form of the reply: no parameter may set them.
@@ -53,8 +55,8 @@ class OpenAICodec:
     def __init__(
         self, base_url: str, dialect: Dialect | None = None, headers: dict[str, str] | None = None
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.url = f"{self.base_url}/chat/completions"
+        self.base_url = base_url
+        self.url = page_of(base_url, "chat/completions")
         self.dialect = dialect or Dialect()
         self.headers = {
             "content-type": "application/json",
@@ -64,10 +66,14 @@ class OpenAICodec:
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """Raises ChatFailure(BAD_INPUT) for text that has no UTF-8 form."""
-        headers = self.headers
+        headers = self.headers_of(request)
         if request.call_id:
             headers = {**headers, "x-client-request-id": request.call_id}
         return WireRequest("POST", self.url, headers, encode_json(body_of(request, self.dialect)))
+
+    def headers_of(self, request: ChatRequest) -> dict[str, str]:
+        """The endpoint's headers and those of the request, which win."""
+        return {**self.headers, **request.headers} if request.headers else self.headers
 
     def halves(self, request: ChatRequest) -> tuple[bytes, bytes]:
         """The body of ``request`` and one more user message, cut where that message's text goes.
@@ -220,13 +226,29 @@ def canonical_bytes(request: ChatRequest) -> bytes:
     return msgspec.json.encode(bare, order="sorted")
 
 
-def curl_line(wire: WireRequest, key_variable: str = "") -> str:
-    """A shell line that sends the same request, the key by reference to its variable."""
+def curl_line(wire: WireRequest, key_in_shell: str = "", key_header: str = "") -> str:
+    """A shell line that sends the same request.
+
+    Args:
+        wire: The request.
+        key_in_shell: How a shell comes by the key, such as ``$OPENAI_API_KEY``.
+        key_header: The header that carries it, if not ``authorization``.
+    """
     words = ["curl", shlex.quote(wire.url)]
     for name, value in wire.headers.items():
-        words += ["-H", shlex.quote(f"{name}: {value}")]
-    if key_variable:
-        words += ["-H", f'"authorization: Bearer ${key_variable}"']
+        words += ["-H", _shell_header(name, value)]
+    if key_in_shell:
+        for name, value in key_headers(key_in_shell, key_header).items():
+            words += ["-H", f'"{name}: {value}"']
     if wire.body:
         words += ["--data-raw", shlex.quote(wire.body.decode("utf-8"))]
     return " ".join(words)
+
+
+def _shell_header(name: str, value: str) -> str:
+    """Quoted for a shell; a variable that stands for a value stays one."""
+    if VARIABLE.search(value) is None:
+        return shlex.quote(f"{name}: {value}")
+    return (
+        '"' + f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
+    )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from apwa.models.addressing import page_of
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import OpenedModel
 from apwa.models.failures import clip
@@ -240,7 +241,7 @@ async def _context(opened: OpenedModel) -> int | None:
     """The context size, from the endpoint's own words if it has any, else the price book's."""
     base = opened.model.codec.base_url
     root = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}"
-    entry = _pick(await _entries(opened, f"{base}/models", "data"), opened.model_name)
+    entry = _pick(await _entries(opened, page_of(base, "models"), "data"), opened.model_name)
     if opened.endpoint == "ollama" or entry.get("owned_by") == "library":
         # Ollama serves less than the model can, and says so only here
         loaded = await _entries(opened, f"{root}/api/ps", "models")
@@ -257,7 +258,7 @@ async def _with_models(opened: OpenedModel, failure: ChatFailure) -> ChatFailure
     """The failure, and for a missing model the names of those that the endpoint has."""
     if failure.kind is not ErrorKind.MODEL_MISSING:
         return failure
-    entries = await _entries(opened, f"{opened.model.codec.base_url}/models", "data")
+    entries = await _entries(opened, page_of(opened.model.codec.base_url, "models"), "data")
     names = [str(entry["id"]) for entry in entries if isinstance(entry.get("id"), str)]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     message = f"{failure.message} (the endpoint has: {shown})" if names else failure.message

@@ -66,6 +66,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: list[ToolSpec] = []
     schema: dict[str, Any] | None = None
     parameters: dict[str, Any] = {}
+    headers: dict[str, str] = {}  # names in lower case; never a key
     timeout_s: float = 300.0
     call_id: str = ""
 

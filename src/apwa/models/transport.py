@@ -29,11 +29,12 @@ class HttpTransport:
     """Sends requests to one endpoint. Adds the key, which nothing else ever sees.
 
     Args:
-        key: The API key, sent as a bearer token; empty for none.
+        key: The API key; empty for none.
+        key_header: The header that carries it; empty: it is a bearer token.
     """
 
-    def __init__(self, key: str = "") -> None:
-        self._key = key
+    def __init__(self, key: str = "", key_header: str = "") -> None:
+        self._key = {} if not key else key_headers(key, key_header)
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,7 +76,7 @@ class HttpTransport:
     ) -> WireReply:
         headers = request.headers
         if self._key:
-            headers = {**headers, "authorization": f"Bearer {self._key}"}
+            headers = {**headers, **self._key}
         async with session.request(
             request.method,
             request.url,
@@ -98,6 +99,13 @@ class HttpTransport:
             self._session = _session(proxy, keep=True)
             self._fresh = _session(proxy, keep=False)
         return self._session, self._fresh
+
+
+def key_headers(key: str, key_header: str) -> dict[str, str]:
+    """A key as the header that carries it."""
+    if key_header in ("", "authorization"):
+        return {"authorization": f"Bearer {key}"}
+    return {key_header: key}
 
 
 def proxy_for(url: str) -> str | None:

@@ -9,6 +9,7 @@ from apwa.plan.contract import Contract, ContractBroken
 from apwa.plan.loading import dump_plan, load_plan, plan_from
 from apwa.plan.mapping import answer_schema, answers_to_arrow
 from apwa.plan.model import (
+    SET_OTHERWISE,
     Plan,
     QueryStep,
     Reduce,
@@ -24,6 +25,7 @@ from apwa.plan.shortform import contract_schema
 from apwa.plan.templates import build_spec, canonical_values, placeholders, user_message
 
 __all__ = [
+    "SET_OTHERWISE",
     "CheckedPlan",
     "Contract",
     "ContractBroken",

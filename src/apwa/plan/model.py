@@ -5,6 +5,7 @@ Nothing here knows tables or endpoints: ``check.py`` asks whether a plan fits th
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,6 +24,26 @@ from apwa.vocabulary import WorkLimits
 ResourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 ResourceAmount = Annotated[float, BeforeValidator(amount_of), Field(gt=0)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+SET_OTHERWISE = {
+    "model": "say model: of the template",
+    "messages": "the template makes them",
+    "tools": "grant capabilities",
+    "tool_choice": "grant capabilities",
+    "response_format": "the contract makes it",
+    "max_tokens": "say limits: {output_tokens: …}",
+    "max_completion_tokens": "say limits: {output_tokens: …}",
+    "max_output_tokens": "say limits: {output_tokens: …}",
+    "stream": "it is found out",
+    "stream_options": "it is found out",
+    "n": "one answer is asked for",
+}
+"""What no parameter may set, and how it is set."""
+_KEY_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
+)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class _Part(BaseModel):
@@ -56,8 +77,12 @@ class Limits(_Part):
     attempts: int | None = Field(default=None, ge=1)
     timeout_s: float | None = Field(default=None, gt=0)
 
-    def work(self) -> WorkLimits:
-        return WorkLimits(**self.model_dump(exclude_none=True))
+    def work(self, output_tokens: int | None = None) -> WorkLimits:
+        """As the worker's limits; ``output_tokens`` where nothing is said here."""
+        given = self.model_dump(exclude_none=True)
+        if output_tokens is not None:
+            given.setdefault("output_tokens", output_tokens)
+        return WorkLimits(**given)
 
 
 class TemplateStep(_Part):
@@ -81,7 +106,27 @@ class TemplateStep(_Part):
     """What one host of these workers is given on a cluster: cpu, memory, gpu, or its own names."""
     limits: Limits = Limits()
     parameters: dict[str, Any] = {}
-    """Parameters of the model call, temperature and the like."""
+    """Fields of the model call's body: temperature, reasoning_effort and the like."""
+    headers: dict[str, str] = {}
+    """Headers of the model call. Never a key: keys come from the environment."""
+
+    @field_validator("parameters", mode="after")
+    @classmethod
+    def _not_the_request_itself(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in SET_OTHERWISE:
+                raise ValueError(f"{name} is not set here: {SET_OTHERWISE[name]}")
+        return value
+
+    @field_validator("headers", mode="after")
+    @classmethod
+    def _no_keys(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if name.lower() in _KEY_HEADERS:
+                raise ValueError(f"{name} would carry a key, and keys stand in no plan")
+            if not _HEADER.fullmatch(name) or not text.isprintable():
+                raise ValueError(f"{name!r} is no header that can be sent")
+        return value
 
     @field_validator("grant", mode="before")
     @classmethod

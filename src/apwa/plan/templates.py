@@ -75,8 +75,12 @@ def build_spec(
     grants: Mapping[str, GrantCard],
     price: Price | None = None,
     parameters: Mapping[str, Any] | None = None,
+    output_tokens: int | None = None,
 ) -> WorkSpec:
-    """A checked template, compiled for its endpoint: all that its subtasks share."""
+    """A checked template, compiled for its endpoint: all that its subtasks share.
+
+    ``parameters`` and ``output_tokens`` hold where the template says nothing else.
+    """
     reduce = step.reduce is not None
     known = [field.name for field in shape.schema]
     tags = tags_of(placeholders(step.template), [ITEM] if reduce else [])
@@ -89,7 +93,7 @@ def build_spec(
     granted = [Granted(grant, dict(arguments)) for grant, arguments in step.grant.items()]
     versions = {grant: grants[grant].version for grant in step.grant if grant in grants}
     system = system_text(step, tags, contract)
-    limits = step.limits.work()
+    limits = step.limits.work(output_tokens)
     merged = {**(parameters or {}), **step.parameters}
     prefix: dict[str, Any] = {
         "system": system,
@@ -119,6 +123,7 @@ def build_spec(
         grants=granted,
         limits=limits,
         parameters=merged,
+        headers={header.lower(): value for header, value in step.headers.items()},
         price=price,
         resources=dict(step.resources),
         reduce=reduce,

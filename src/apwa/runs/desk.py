@@ -134,6 +134,8 @@ class Desk:
             model=endpoint.opened.model_name,
             grants=self.grant_cards(),
             price=endpoint.price,
+            parameters=self.settings.parameters,
+            output_tokens=self.settings.output_tokens,
         )
 
     async def context_of(self, step: TemplateStep) -> int | None:

@@ -17,6 +17,7 @@ from apwa.models import (
     ModelSettings,
     OpenedModel,
     ReadVariables,
+    check_endpoints,
     find_out,
     kit_of,
     open_model,
@@ -54,6 +55,7 @@ class Endpoints:
     def __init__(
         self, settings: RunSettings, journal: Journal, emit: Callable[[Event], None]
     ) -> None:
+        check_endpoints(settings.endpoints, "settings")
         self._settings = settings
         self._journal = journal
         self._emit = emit
@@ -106,19 +108,21 @@ class Endpoints:
         if spec not in self._clients:
             url = self._urls[spec] = await self._processes.url_of(spec)
             read = self._read[spec] = ReadVariables(os.environ)
-            settings = ModelSettings(read, url, self._notice)
-            self._clients[spec] = open_model(spec, settings)
+            settings = ModelSettings(read, url, self._settings.endpoints, self._notice)
+            # in a thread, since a command may have to be asked for the key
+            self._clients[spec] = await asyncio.to_thread(open_model, spec, settings)
         return self._clients[spec]
 
-    def kit(self, spec: str) -> tuple[ModelKit, str] | None:
-        """What another process needs to open the same model, and the key; None if it is not open.
+    def kit(self, spec: str) -> tuple[ModelKit, dict[str, str]] | None:
+        """What another process needs to open the same model, secrets apart; None if it is not open.
 
         It is as of now: what the client has learned of the endpoint goes with it.
         """
         opened = self._clients.get(spec)
         if opened is None:
             return None
-        return kit_of(spec, opened, self._read[spec].read, self._urls[spec])
+        read = self._read[spec].read
+        return kit_of(spec, opened, read, self._urls[spec], self._settings.endpoints)
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")

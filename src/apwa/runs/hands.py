@@ -57,14 +57,14 @@ class ClusterHands:
     """As many hosts on a Ray cluster as the work asks for.
 
     Args:
-        kit: Gives what a host needs to open an endpoint's model, and the key.
+        kit: Gives what a host needs to open an endpoint's model, and the secrets for it.
         emit: Takes events.
         run: The run's id.
     """
 
     def __init__(
         self,
-        kit: Callable[[str], tuple[ModelKit, str] | None],
+        kit: Callable[[str], tuple[ModelKit, dict[str, str]] | None],
         emit: Callable[[Event], None],
         run: str,
     ) -> None:

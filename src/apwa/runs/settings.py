@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from apwa.models import EndpointSettings
 from apwa.vocabulary import NUSD_PER_USD, Caps
 
 
@@ -28,6 +29,9 @@ class RunSettings(msgspec.Struct, frozen=True):
         timeout_s: Pause the run after so many seconds.
         prices: User's prices by model: ``{"openai:x": {"input": 0.25, "output": 2.0}}``, US
             dollars per million tokens.
+        parameters: Parameters of each worker's model call, where its template says nothing else.
+        output_tokens: Output limit of a worker's call, likewise.
+        endpoints: The user's endpoints, and changes to those known by name; holds no key.
         practice: Faults of the practice model, as its ``--faults`` takes them.
         context: The model's context size in tokens, where it cannot be found out.
         executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
@@ -52,6 +56,9 @@ class RunSettings(msgspec.Struct, frozen=True):
     yes: bool = False
     timeout_s: float | None = None
     prices: dict[str, dict[str, float]] = {}
+    parameters: dict[str, Any] = {}
+    output_tokens: int | None = None
+    endpoints: dict[str, EndpointSettings] = {}
     practice: str = ""
     context: int | None = None
     executor: Literal["local", "ray"] = "local"
@@ -92,6 +99,9 @@ class Settings(TypedDict, total=False):
     yes: bool
     timeout_s: float | None
     prices: dict[str, dict[str, float]]
+    parameters: dict[str, Any]
+    output_tokens: int | None
+    endpoints: dict[str, EndpointSettings]
     practice: str
     context: int | None
     executor: Literal["local", "ray"]

@@ -65,6 +65,7 @@ class WorkSpec(msgspec.Struct, frozen=True):
     grants: list[Granted] = []
     limits: WorkLimits = WorkLimits()
     parameters: dict[str, Any] = {}  # temperature and the like, only what the user set
+    headers: dict[str, str] = {}  # of each model call, names in lower case
     price: Price | None = None
     resources: dict[str, float] = {}  # cpu, memory (bytes), gpu or a cluster's own: of one host
     reduce: bool = False  # values[0] is then a list of items, each a list in the order of tags

@@ -60,6 +60,7 @@ class OpenedStep:
             spec.limits.output_tokens,
             schema=spec.contract.schema,
             parameters=spec.parameters,
+            headers=spec.headers,
             timeout_s=spec.limits.timeout_s,
         )
         self.room = spec.limits.output_tokens

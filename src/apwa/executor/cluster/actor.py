@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import platform
 import socket
 import time
@@ -33,7 +32,7 @@ class Equip(msgspec.Struct, frozen=True):
 
     endpoint: str
     kit: ModelKit
-    key: str
+    variables: dict[str, str]  # keys among them
 
 
 class HostActor:
@@ -117,7 +116,7 @@ class HostActor:
 
     def _equip(self, equip: Equip) -> None:
         try:
-            opened = open_kit(equip.kit, equip.key, os.environ)
+            opened = open_kit(equip.kit, equip.variables)
         except ApwaError:
             return  # the step that needs it will say that this host does not know it
         self._models[equip.endpoint] = opened.model

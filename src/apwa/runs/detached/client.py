@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from apwa.executor.cluster import need_ray
-from apwa.models import ModelSettings, ReadVariables, open_model
+from apwa.models import EndpointSettings, ModelSettings, ReadVariables, kit_of, open_model
 from apwa.plan import TemplateStep, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
@@ -41,6 +41,7 @@ class DetachedRun:
     name: str
     address: str
     models: list[str]
+    endpoints: dict[str, EndpointSettings]
     record: Path
 
     def forget(self) -> None:
@@ -50,6 +51,7 @@ class DetachedRun:
 class _Record(msgspec.Struct, frozen=True):
     address: str
     models: list[str]  # whose keys it needs again to go on
+    endpoints: dict[str, EndpointSettings] = {}
 
 
 def detached_runs(home: Path) -> list[DetachedRun]:
@@ -57,7 +59,7 @@ def detached_runs(home: Path) -> list[DetachedRun]:
     found: list[DetachedRun] = []
     for path in sorted((home / "detached").glob("*.json")):
         record = msgspec.json.decode(path.read_bytes(), type=_Record)
-        found.append(DetachedRun(path.stem, record.address, record.models, path))
+        found.append(DetachedRun(path.stem, record.address, record.models, record.endpoints, path))
     return found
 
 
@@ -92,17 +94,20 @@ class Cluster:
         tables = [self._table(source) for source in request.tables]
         request = msgspec.structs.replace(request, tables=tables)
         settings = msgspec.structs.replace(settings, executor="ray")
-        models = _models(request, settings)
-        name = self._order(Order(request, settings), _variables(models))
+        models, endpoints = _models(request, settings), settings.endpoints
+        variables, described = _variables(models, endpoints)
+        settings = msgspec.structs.replace(settings, endpoints=described)
+        name = self._order(Order(request, settings), variables)
         record = home / "detached" / f"{name}.json"
         record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        record.write_bytes(msgspec.json.encode(_Record(self.address, models)))
+        record.write_bytes(msgspec.json.encode(_Record(self.address, models, endpoints)))
         return name
 
-    def go_on(self, order: Order, models: Sequence[str]) -> str:
-        """Go on with a run that uses ``models``; its id."""
+    def go_on(self, order: Order, run: DetachedRun) -> str:
+        """Go on with a run; its id."""
         changed = [str(order.changes.get(name) or "") for name in ("model", "manager_model")]
-        return self._order(order, _variables([*models, *changed]))
+        variables, _ = _variables([*run.models, *changed], run.endpoints)
+        return self._order(order, variables)
 
     def _order(self, order: Order, variables: dict[str, str]) -> str:
         token = self.ask("order", msgspec.msgpack.encode(order), variables)
@@ -267,13 +272,20 @@ def _models(request: RunRequest, settings: RunSettings) -> list[str]:
     return sorted({spec for spec in specs if spec})
 
 
-def _variables(models: Sequence[str]) -> dict[str, str]:
-    """The environment variables that opening the models reads: keys and addresses."""
-    read = ReadVariables(os.environ)
+def _variables(
+    models: Sequence[str], endpoints: Mapping[str, EndpointSettings]
+) -> tuple[dict[str, str], dict[str, EndpointSettings]]:
+    """The variables that opening the models reads, and the endpoints so that they read these."""
+    variables: dict[str, str] = {}
+    described = dict(endpoints)
     for spec in {spec for spec in models if spec}:
+        read = ReadVariables(os.environ)
         with contextlib.suppress(Misuse):  # what is missing here may be there
-            open_model(spec, ModelSettings(read, "http://127.0.0.1/v1"))
-    return read.read
+            opened = open_model(spec, ModelSettings(read, "http://127.0.0.1/v1", endpoints))
+            kit, values = kit_of(spec, opened, read.read, "", endpoints)
+            variables |= values
+            described = kit.endpoints
+    return variables, described
 
 
 def _digest(path: Path) -> str:

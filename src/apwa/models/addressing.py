@@ -1,0 +1,108 @@
+"""Endpoints as a person describes them: address, key and headers. Plain data, without the key.
+
+A key comes from an environment variable or from a command that prints it; a header may name a
+variable with ``$NAME``. So what is kept with a run holds no secret.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from apwa.models.failures import clip
+from apwa.vocabulary import Misuse
+
+BEARER = "authorization"
+_SECRET_HEADERS = frozenset(
+    {BEARER, "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
+)
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COMMAND_S = 60.0
+
+
+class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An endpoint under a name of the user's, or changes to one that apwa knows by name.
+
+    Attributes:
+        address: Base address, with its path; a query (``?api-version=…``) stays on each call.
+        key_env: The environment variable that holds the key.
+        key_command: A command that prints the key; ``key_env`` must then be left out.
+        key_header: The header that carries the key, if not ``Authorization: Bearer``.
+        headers: Further headers of each call. ``$NAME`` in a value stands for a variable.
+    """
+
+    address: str = ""
+    key_env: str = ""
+    key_command: str = ""
+    key_header: str = ""
+    headers: dict[str, str] = {}
+
+
+def check_endpoints(endpoints: Mapping[str, EndpointSettings], place: str) -> None:
+    """Raises Misuse, with the setting's name, for what could not be used."""
+    for name, endpoint in endpoints.items():
+        where = f"{place} [endpoints.{name}]"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+            raise Misuse("the name of an endpoint is small letters and digits", where)
+        if endpoint.key_env and endpoint.key_command:
+            raise Misuse("key_env and key_command are both given", where, "Leave one out.")
+        for header, value in endpoint.headers.items():
+            if not _HEADER.fullmatch(header) or not value.isprintable():
+                raise Misuse(f"{header!r} is no header that can be sent", where)
+            if header.lower() in _SECRET_HEADERS and not VARIABLE.search(value):
+                raise Misuse(
+                    f"the header {header} carries a secret, which may not stand here",
+                    where,
+                    'Name its variable: "$NAME". For the key itself: key_env or key_command.',
+                )
+
+
+def headers_of(endpoint: EndpointSettings, env: Mapping[str, str]) -> dict[str, str]:
+    """The headers with their variables' values. Raises Misuse for one that is not set."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if not env.get(name):
+            raise Misuse(f"the variable {name}, which a header needs, is not set", "endpoints")
+        return env[name]
+
+    return {name.lower(): VARIABLE.sub(value, text) for name, text in endpoint.headers.items()}
+
+
+def key_from_command(command: str) -> str:
+    """What a command prints. Raises Misuse with its own words, never with what it printed."""
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(
+            words, capture_output=True, stdin=subprocess.DEVNULL, timeout=_COMMAND_S, check=False
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
+        raise Misuse(f"the key's command cannot be run: {why}", "key_command") from None
+    if done.returncode != 0:
+        said = clip(done.stderr.decode("utf-8", "replace")) or "it said nothing"
+        raise Misuse(f"the key's command ended with {done.returncode}: {said}", "key_command")
+    key = done.stdout.decode("utf-8", "replace").strip()
+    if not key:
+        raise Misuse("the key's command printed nothing", "key_command")
+    return key
+
+
+def checked_key(key: str, source: str) -> str:
+    """Raises Misuse for what no header could carry; says where it came from, never what it is."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise Misuse(f"{source} holds something that is no key", "model", "Set it anew.")
+    return key
+
+
+def page_of(base: str, page: str) -> str:
+    """The address of a page below a base address, the base's query kept."""
+    parts = urlsplit(base)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{page}", parts.query, ""))
