@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -210,3 +212,11 @@ def apwa(tmp_path: Path, endpoint: Counting, nodes: Nodes) -> Iterator[Apwa]:
     made = Apwa(tmp_path, endpoint, nodes.address)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_cluster_at_a_time() -> Iterator[None]:
+    """Clusters beside each other would starve: a few raylets fill a small machine."""
+    with (Path(tempfile.gettempdir()) / "apwa-tests-cluster.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -91,7 +91,7 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     )  # fmt: skip
     # what is wrong is said here, before anything is spent
     (laptop.at / "plan.yaml").write_text(PLAN.replace("{{text}}", "{{txt}}"))
-    assert await _do(laptop, *begin) == 2
+    assert await _do(laptop, *begin) == 2, laptop.words
     assert "'rows' has no column 'txt'" in laptop.words and not endpoint.calls
     (laptop.at / "plan.yaml").write_text(PLAN)
 

@@ -203,7 +203,7 @@ async def test_checks_are_tried_over_many_answers_at_once(
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (lambda: says("{", finish="length"), ErrorKind.CUT_OFF, "2048 tokens"),
+        (lambda: says("{", finish="length"), ErrorKind.CUT_OFF, "after 10 tokens"),
         (lambda: says("", finish="content_filter"), ErrorKind.FILTERED, "filter"),
         (lambda: says("I cannot.", finish="refusal"), ErrorKind.REFUSED, "I cannot."),
         (lambda: says(""), ErrorKind.EMPTY, "answered nothing"),

@@ -13,7 +13,7 @@ from apwa.vocabulary import Cancel, Misuse, Pause
 
 def _run(home: Path):
     run = create_run(home)
-    run.journal_path.touch()
+    run.journal.path.touch()
     return run
 
 
