@@ -1,16 +1,22 @@
-"""What all tests share: no test is measured by the clock, least of all on a busy machine."""
+"""What all tests share: no test is measured by the clock, and no key is left behind by any."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.canary import CANARY, find
 from tests.postgres import Server, binaries
 
 settings.register_profile("apwa", deadline=None)
 settings.load_profile("apwa")
+
+os.environ["APWA_API_KEY"] = CANARY
+
+_leaks: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +25,20 @@ def postgres() -> Iterator[Server]:
     server = Server(binaries())
     yield server
     server.stop()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search what all tests have left behind, once: in the process that started the others."""
+    if hasattr(session.config, "workerinput"):
+        return
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory is None or factory._basetemp is None:
+        return
+    _leaks.extend(find(factory.getbasetemp()))
+    if _leaks and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for place in _leaks:
+        terminalreporter.write_line(f"the canary key stands in {place}", red=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import CANARY
+
 Apwa = Callable[..., subprocess.CompletedProcess[str]]
 
 PLAN = """\
@@ -31,7 +33,7 @@ answer: redact
 def env(tmp_path: Path) -> dict[str, str]:
     """The environment without any setting of apwa's or any key."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("APWA_", "OPENAI_"))}
-    return kept | {"APWA_HOME": str(tmp_path / "home"), "CI": "true"}
+    return kept | {"APWA_HOME": str(tmp_path / "home"), "CI": "true", "APWA_API_KEY": CANARY}
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def apwa(tmp_path: Path, env: dict[str, str]) -> Apwa:
         before: Callable[[], None] | None = None,
         **more: str,
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "apwa", *arguments],
             cwd=tmp_path,
             env=env | more,
@@ -55,6 +57,8 @@ def apwa(tmp_path: Path, env: dict[str, str]) -> Apwa:
             stdin=subprocess.DEVNULL,
             preexec_fn=before,
         )
+        assert CANARY not in ended.stdout + ended.stderr
+        return ended
 
     return run
 

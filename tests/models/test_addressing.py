@@ -75,7 +75,7 @@ async def _call(spec: str, env: dict[str, str], own: EndpointSettings | None = N
     try:
         await opened.model.complete(request)
         wire = opened.model.codec.encode(request)
-        return curl_line(wire, opened.key_in_shell, opened.model.key_header)
+        return curl_line(wire, opened.way.key_in_shell, opened.way.key_header)
     finally:
         await opened.model.close()
 

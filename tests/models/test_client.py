@@ -23,6 +23,7 @@ from apwa.models import (
     OpenedModel,
     Text,
     ToolSpec,
+    Way,
     canonical_bytes,
     curl_line,
     find_out,
@@ -193,7 +194,7 @@ async def test_a_refused_parameter_is_dropped_once_and_said_once(server: Costume
 
 
 async def _traits(server: Costume, chat: LeanChat) -> Any:
-    return await find_out(OpenedModel(chat, server.url, "m"), context=4096)
+    return await find_out(OpenedModel(chat, server.url, "m", Way(server.url)), context=4096)
 
 
 async def test_probing_a_strict_endpoint_finds_that_it_keeps_schemas(

@@ -19,6 +19,7 @@ from apwa.models import (
     Message,
     OpenedModel,
     Text,
+    Way,
     find_out,
 )
 from apwa.practice.costumes import COSTUMES
@@ -97,7 +98,7 @@ def _chat(text: str, **more: Any) -> ChatRequest:
 
 async def _found(url: str, **more: Any) -> tuple[LeanChat, EndpointTraits]:
     chat = LeanChat(url)
-    return chat, await find_out(OpenedModel(chat, url, "apwa-practice"), **more)
+    return chat, await find_out(OpenedModel(chat, url, "apwa-practice", Way(url)), **more)
 
 
 async def test_a_prompt_that_was_cut_without_a_word_is_a_failure_with_its_true_tokens() -> None:

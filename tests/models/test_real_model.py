@@ -23,6 +23,7 @@ from apwa.models import (
     Message,
     OpenedModel,
     Text,
+    Way,
     find_out,
     local_file,
 )
@@ -164,7 +165,7 @@ def test_a_hundred_real_subtasks_each_end_with_an_answer_or_a_reason(tmp_path: P
 
 @pytest.mark.timeout(110)
 async def test_it_is_found_out(address: str, chat: LeanChat) -> None:
-    traits = await find_out(OpenedModel(chat, address, "smollm2"), timeout_s=90)
+    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=90)
     assert traits.structured == "json_schema"
     assert traits.reports_usage and not traits.cuts_prompts
     assert traits.context == 2048
@@ -186,7 +187,7 @@ async def test_a_template_without_tools_is_found_out_when_a_tool_call_is_asked_f
     address: str,
 ) -> None:
     chat = LeanChat(address, dialect=Dialect(structured="tool"))
-    traits = await find_out(OpenedModel(chat, address, "smollm2"), timeout_s=90)
+    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=90)
     await chat.close()
     # the call was forced, and words came; what JSON mode brings, a model this small leaves open
     assert traits.structured in ("json_object", "prompt")

@@ -304,6 +304,9 @@ def _row(reader: RunReader, step: str, key: str) -> int:
         print("  not worked yet")
     for result in view.story:
         _result(result, hidden=view.hidden)
+    if view.curl:
+        tools = f", with the tools of {', '.join(view.grants)} besides" if view.grants else ""
+        print(f"\n  The first request{tools}:\n{safe(view.curl)}")
     return 0
 
 
@@ -326,9 +329,25 @@ def _result(result: StoredResult, *, hidden: bool) -> None:
         how = "went well" if attempt.kind is None else attempt.kind.value
         print(
             f"    call {attempt.call_id} to {attempt.model}: {how}, {usage.input_tokens:,} tokens"
-            f" in, {usage.output_tokens:,} out, {money(usage.cost_nusd)},"
+            f" in{_of_them(usage.cached_tokens, 'cached')}, {usage.output_tokens:,}"
+            f" out{_of_them(usage.reasoning_tokens, 'reasoning')}, {money(usage.cost_nusd)},"
             f" {attempt.duration_s:.2f} s"
         )
+    if result.transcript and not hidden:
+        _conversation(result.transcript)
+
+
+def _of_them(tokens: int, what: str) -> str:
+    return f" ({tokens:,} {what})" if tokens else ""
+
+
+def _conversation(transcript: bytes) -> None:
+    from apwa.worker import read_transcript
+
+    print("    the conversation:")
+    for message in read_transcript(transcript):
+        calls = "".join(f"\n        calls {c.name} {c.arguments}" for c in message.calls)
+        print(f"      {message.role}: {safe((message.text + calls)[:2000])}")
 
 
 def _events(reader: RunReader) -> int:

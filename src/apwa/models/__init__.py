@@ -5,7 +5,7 @@ and what it cost. It never retries for pace, never decides what a failure means 
 no list of models, and shows a key to nobody.
 """
 
-from apwa.models.addressing import EndpointSettings, check_endpoints
+from apwa.models.addressing import EndpointSettings, Way, check_endpoints
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
@@ -66,6 +66,7 @@ __all__ = [
     "ToolCall",
     "ToolSpec",
     "Transport",
+    "Way",
     "WireReply",
     "WireRequest",
     "canonical_bytes",

@@ -44,6 +44,22 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
 
 
+class Way(msgspec.Struct, frozen=True):
+    """How a shell reaches an endpoint. Kept with the run, so without any secret.
+
+    Attributes:
+        address: The base address.
+        key_in_shell: How a shell comes by the key: ``$OPENAI_API_KEY``; empty if there is none.
+        key_header: The header that carries it; empty: it is a bearer token.
+        headers: Further headers, variables in them by name.
+    """
+
+    address: str
+    key_in_shell: str = ""
+    key_header: str = ""
+    headers: dict[str, str] = {}
+
+
 def check_endpoints(endpoints: Mapping[str, EndpointSettings], place: str) -> None:
     """Raises Misuse, with the setting's name, for what could not be used."""
     for name, endpoint in endpoints.items():
@@ -63,8 +79,8 @@ def check_endpoints(endpoints: Mapping[str, EndpointSettings], place: str) -> No
                 )
 
 
-def headers_of(endpoint: EndpointSettings, env: Mapping[str, str]) -> dict[str, str]:
-    """The headers with their variables' values. Raises Misuse for one that is not set."""
+def resolved(headers: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Headers with their variables' values. Raises Misuse for one that is not set."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
@@ -72,7 +88,7 @@ def headers_of(endpoint: EndpointSettings, env: Mapping[str, str]) -> dict[str, 
             raise Misuse(f"the variable {name}, which a header needs, is not set", "endpoints")
         return env[name]
 
-    return {name.lower(): VARIABLE.sub(value, text) for name, text in endpoint.headers.items()}
+    return {name: VARIABLE.sub(value, text) for name, text in headers.items()}
 
 
 def key_from_command(command: str) -> str:

@@ -54,7 +54,6 @@ class LeanChat:
         transport: Transport | None = None,
     ) -> None:
         self._key = key
-        self.key_header = key_header
         self._headers = headers or {}
         self._on_notice = on_notice
         self._transport = transport or HttpTransport(key, key_header)

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from apwa.models.addressing import (
     EndpointSettings,
+    Way,
     checked_key,
-    headers_of,
     key_from_command,
+    resolved,
 )
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect
@@ -55,14 +56,14 @@ class OpenedModel:
             own. One endpoint has one pace.
         model_name: The model's name as the endpoint has it.
         practice: Whether the practice model answers: say so wherever it shows.
-        key_in_shell: How a shell comes by the key: ``$OPENAI_API_KEY``; empty if there is none.
+        way: How a shell reaches the endpoint.
     """
 
     model: LeanChat
     endpoint: str
     model_name: str
+    way: Way
     practice: bool = False
-    key_in_shell: str = ""
 
 
 _PLAIN = Dialect()
@@ -153,14 +154,15 @@ def _open_practice(settings: ModelSettings) -> OpenedModel:
             "the practice model is not running", "model", "Start it with: apwa practice-model"
         )
     chat = LeanChat(_address(settings.own_url), on_notice=settings.on_notice)
-    return OpenedModel(chat, PRACTICE, PRACTICE_MODEL, practice=True)
+    way = Way(_address(settings.own_url))
+    return OpenedModel(chat, PRACTICE, PRACTICE_MODEL, way, practice=True)
 
 
 def _open_local(spec: str, file: str, settings: ModelSettings) -> OpenedModel:
     if not settings.own_url:
         raise Misuse(f"the model {spec} is not running", "model", "Name it as --model of a run.")
     chat = LeanChat(_address(settings.own_url), on_notice=settings.on_notice)
-    return OpenedModel(chat, LOCAL, Path(file).stem)
+    return OpenedModel(chat, LOCAL, Path(file).stem, Way(_address(settings.own_url)))
 
 
 def _ways(endpoints: Mapping[str, EndpointSettings]) -> str:
@@ -175,7 +177,7 @@ def _open_address(spec: str, env: Mapping[str, str], settings: ModelSettings) ->
     base = _address(address)
     key = checked_key(env.get(_OWN_KEY, "").strip(), _OWN_KEY)
     chat = LeanChat(base, key, on_notice=settings.on_notice)
-    return OpenedModel(chat, base, model, key_in_shell=f"${_OWN_KEY}" if key else "")
+    return OpenedModel(chat, base, model, Way(base, f"${_OWN_KEY}" if key else ""))
 
 
 def _open_provider(
@@ -192,22 +194,22 @@ def _open_provider(
     base = _address(elsewhere or provider.address)
     moved = base != provider.address
     key, in_shell = _key_of(name, model, provider, own, env, required=not moved)
-    headers = headers_of(own, env)
-    organisation = env.get("OPENAI_ORG_ID", "").strip() if name == "openai" else ""
-    if organisation:
-        headers["openai-organization"] = organisation
+    in_words = {header.lower(): value for header, value in own.headers.items()}
+    if name == "openai" and env.get("OPENAI_ORG_ID"):
+        in_words.setdefault("openai-organization", "$OPENAI_ORG_ID")
+    key_header = own.key_header.lower() or provider.key_header
     chat = LeanChat(
         base,
         key,
-        key_header=own.key_header.lower() or provider.key_header,
+        key_header=key_header,
         # another server at this address need not speak as the provider does
         dialect=Dialect() if moved else provider.dialect,
-        headers=headers,
+        headers=resolved(in_words, env),
         on_notice=settings.on_notice,
     )
     # by its address, so that the provider's prices are not taken for another's
     endpoint = base if moved and provider.needs_key else name
-    return OpenedModel(chat, endpoint, model, key_in_shell=in_shell)
+    return OpenedModel(chat, endpoint, model, Way(base, in_shell, key_header, in_words))
 
 
 def _key_of(

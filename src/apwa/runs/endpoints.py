@@ -95,6 +95,7 @@ class Endpoints:
                 " (US dollars per million tokens), or cap --max-tokens or --max-calls instead.",
             )
         traits = await self._traits(spec, opened)
+        await self._journal.put_fact(f"way:{spec}", msgspec.msgpack.encode(opened.way))
         context = self._settings.context or traits.context
         self._emit(
             EndpointFound(
@@ -142,12 +143,22 @@ class Endpoints:
         await self._journal.put_fact(f"traits:{spec}", msgspec.msgpack.encode(traits))
         return traits
 
+    async def _remember(self, endpoint: Endpoint) -> None:
+        """Keep what replies have taught about an endpoint since it was probed."""
+        dialect = endpoint.opened.model.dialect
+        if dialect != endpoint.traits.dialect:
+            traits = msgspec.structs.replace(endpoint.traits, dialect=dialect)
+            await self._journal.put_fact(f"traits:{endpoint.spec}", msgspec.msgpack.encode(traits))
+
     def _notice(self, words: str) -> None:
         self._emit(Trouble("endpoint", words))
 
     async def close(self) -> None:
         clients, self._clients = self._clients, {}
+        entered, self._open = self._open, {}
         try:
+            for endpoint in entered.values():
+                await self._remember(endpoint)
             for opened in clients.values():
                 await opened.model.close()
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from apwa.runs.desk import KeptSpec, hides, kept_spec, read_tables
 from apwa.runs.directory import RunDirectory
 from apwa.runs.ending import Ending
 from apwa.runs.export import check_target, write_answer
+from apwa.runs.requests import shell_line
 from apwa.runs.settings import RunRequest, RunSettings
 from apwa.runs.state import load_state
 from apwa.tables import Table, plain_rows
@@ -127,7 +128,11 @@ class RunReader:
         if kept.over not in read_tables(self.journal) or kept.spec.reduce:
             # a pilot's table holds its sample alone: its rows have other numbers there
             story = [result for result in story if result.scope == RUN]
-        return RowView(step, key, ordinal, values, kept.hidden, story)
+        line = ""
+        if values and not kept.hidden:
+            line = shell_line(self.journal, kept.spec, [values[c] for c in kept.spec.columns])
+        grants = [grant.name for grant in kept.spec.grants]
+        return RowView(step, key, ordinal, values, kept.hidden, story, line, grants)
 
     def _node(self, key: str, step: str) -> int:
         if not key.isdigit():
@@ -191,7 +196,8 @@ class RunReader:
 class RowView:
     """One subtask: its values (none that are sensitive), and all its results, oldest first.
 
-    ``hidden``: it reads sensitive columns, so what was answered is not to be shown.
+    ``hidden``: it reads sensitive columns, so what was answered is not to be shown. ``curl``: its
+    first request for a shell, without the tools of its ``grants``; empty where there is none.
     """
 
     step: str
@@ -200,3 +206,5 @@ class RowView:
     values: dict[str, object]
     hidden: bool
     story: list[StoredResult]
+    curl: str = ""
+    grants: list[str] = field(default_factory=list[str])

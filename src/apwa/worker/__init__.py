@@ -8,7 +8,7 @@ from apwa.worker.calls import CallLog
 from apwa.worker.checks import Evaluator
 from apwa.worker.loop import NotAccepted, OutOfTurns, agent_loop, spoken, unanswered
 from apwa.worker.meter import Meter
-from apwa.worker.solve import OpenedStep, solve
+from apwa.worker.solve import OpenedStep, request_of, solve
 from apwa.worker.tools import Toolbox
 from apwa.worker.transcript import read_transcript, transcript_of
 
@@ -22,6 +22,7 @@ __all__ = [
     "Toolbox",
     "agent_loop",
     "read_transcript",
+    "request_of",
     "solve",
     "spoken",
     "transcript_of",

@@ -39,6 +39,19 @@ class AttemptFailed(Exception):
         self.message = message
 
 
+def request_of(spec: WorkSpec) -> ChatRequest:
+    """The request of a step's subtasks, as far as all share it: without the row, without tools."""
+    return ChatRequest(
+        spec.model,
+        [Message("system", [Text(spec.system)])],
+        spec.limits.output_tokens,
+        schema=spec.contract.schema,
+        parameters=spec.parameters,
+        headers=spec.headers,
+        timeout_s=spec.limits.timeout_s,
+    )
+
+
 class OpenedStep:
     """A step on this host: what all its subtasks share, made ready once.
 
@@ -54,15 +67,7 @@ class OpenedStep:
         self.toolbox = toolbox
         self.contract = Contract(spec.contract, spec.columns)
         self.checks = Checks(spec, checks) if spec.contract.checks else None
-        self.request = ChatRequest(
-            spec.model,
-            [Message("system", [Text(spec.system)])],
-            spec.limits.output_tokens,
-            schema=spec.contract.schema,
-            parameters=spec.parameters,
-            headers=spec.headers,
-            timeout_s=spec.limits.timeout_s,
-        )
+        self.request = request_of(spec)
         self.room = spec.limits.output_tokens
         self.prepared = None if spec.grants else model.prepare(self.request)
         schema = msgspec.json.encode(spec.contract.schema)

@@ -1,0 +1,31 @@
+"""The search for the canary finds it where it is hidden best."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import zlib
+from pathlib import Path
+
+from tests.canary import CANARY, find
+
+
+def test_it_is_in_every_tests_environment() -> None:
+    assert os.environ["APWA_API_KEY"] == CANARY
+
+
+def test_it_is_found_in_files_and_in_packed_values(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    log = tmp_path / "a" / "b" / "log.txt"
+    log.write_text(f"authorization: Bearer {CANARY}\n")
+    (tmp_path / "harmless.txt").write_text("sk-canary")
+    path = tmp_path / "run.db"
+    with sqlite3.connect(path) as database:
+        database.execute("create table results (id integer, transcript blob)")
+        database.execute(
+            "insert into results values (1, ?)", (zlib.compress(b"x" + CANARY.encode()),)
+        )
+    database.close()
+    assert find(tmp_path) == [str(log), f"{path}: results"]
+    log.unlink()
+    path.unlink()  # else the search after all tests finds it too
