@@ -66,6 +66,10 @@ class LeanChat:
         return self._codec
 
     @property
+    def base_url(self) -> str:
+        return self._codec.base_url
+
+    @property
     def dialect(self) -> Dialect:
         return self._codec.dialect
 
