@@ -28,7 +28,7 @@ def test_a_kit_opens_the_same_model_and_holds_no_key() -> None:
     assert b"sk-1" not in sent
     again = open_kit(msgspec.msgpack.decode(sent, type=ModelKit), variables)
     assert (again.endpoint, again.model_name) == (opened.endpoint, opened.model_name)
-    assert again.model.key == "sk-1" and again.model.codec.url == opened.model.codec.url
+    assert again.model._key == "sk-1" and again.model.codec.url == opened.model.codec.url
 
 
 def test_of_a_key_command_the_answer_travels_and_not_the_command() -> None:
@@ -42,4 +42,4 @@ def test_of_a_key_command_the_answer_travels_and_not_the_command() -> None:
     kit, variables = kit_of("mine:x", opened, {}, "", endpoints)
     assert variables == {"APWA_KEY_OF_MINE": "k-mine"}
     assert not any(endpoint.key_command for endpoint in kit.endpoints.values())
-    assert open_kit(kit, variables).model.key == "k-mine"
+    assert open_kit(kit, variables).model._key == "k-mine"

@@ -48,7 +48,7 @@ class Way(msgspec.Struct, frozen=True):
     """How a shell reaches an endpoint. Kept with the run, so without any secret.
 
     Attributes:
-        address: The base address.
+        address: The base address; empty where a provider's own protocol is spoken.
         key_in_shell: How a shell comes by the key: ``$OPENAI_API_KEY``; empty if there is none.
         key_header: The header that carries it; empty: it is a bearer token.
         headers: Further headers, variables in them by name.

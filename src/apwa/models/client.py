@@ -66,9 +66,8 @@ class LeanChat:
         return self._codec
 
     @property
-    def key(self) -> str:
-        """For opening the same endpoint in another process, and nothing else."""
-        return self._key
+    def base_url(self) -> str:
+        return self._codec.base_url
 
     @property
     def dialect(self) -> Dialect:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
-from apwa.models.seam import Structured
+from apwa.models.seam import ChatModel, Structured, WireReply
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
 
@@ -32,3 +32,23 @@ class Dialect(msgspec.Struct, frozen=True):
     strict: bool = True
     schema_with_tools: bool = False
     streams: bool = False
+
+
+class LearningChat(ChatModel, Protocol):
+    """A chat model that learns how its endpoint wants to be spoken to."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """What is known as of now."""
+        ...
+
+    def adopt(self, dialect: Dialect) -> None:
+        """Speak so from now on."""
+        ...
+
+    async def get(self, url: str, timeout_s: float) -> WireReply:
+        """Fetch a page of the endpoint. Raises ChatFailure."""
+        ...

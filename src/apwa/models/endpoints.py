@@ -20,9 +20,10 @@ from apwa.models.addressing import (
     resolved,
 )
 from apwa.models.client import LeanChat
-from apwa.models.dialect import Dialect
+from apwa.models.dialect import Dialect, LearningChat
 from apwa.models.on_this_machine import local_file, practice_faults
 from apwa.models.prices import LOCAL, PRACTICE
+from apwa.models.providers import PROVIDERS, is_native, open_native, split_native
 from apwa.vocabulary import Misuse
 
 PRACTICE_MODEL = "apwa-practice"
@@ -59,7 +60,7 @@ class OpenedModel:
         way: How a shell reaches the endpoint.
     """
 
-    model: LeanChat
+    model: LearningChat
     endpoint: str
     model_name: str
     way: Way
@@ -130,6 +131,8 @@ def open_model(spec: str, settings: ModelSettings | None = None) -> OpenedModel:
         return _open_local(spec, file, settings)
     if spec.startswith(("http://", "https://")):
         return _open_address(spec, env, settings)
+    if is_native(spec):
+        return _open_native(spec, env, settings)
     name, model = _split(spec)
     own = settings.endpoints.get(name, EndpointSettings())
     provider = _azure(model, env, own) if name == _AZURE else _PROVIDERS.get(name)
@@ -210,6 +213,19 @@ def _open_provider(
     # by its address, so that the provider's prices are not taken for another's
     endpoint = base if moved and provider.needs_key else name
     return OpenedModel(chat, endpoint, model, Way(base, in_shell, key_header, in_words))
+
+
+def _open_native(spec: str, env: Mapping[str, str], settings: ModelSettings) -> OpenedModel:
+    name, model = split_native(spec)
+    native = PROVIDERS[name]
+    own = settings.endpoints.get(name, EndpointSettings())
+    address = env.get(native.address_variable, "").strip() or own.address
+    provider = _Provider(native.address, "", native.key_variable, bool(native.key_variable))
+    key, in_shell = _key_of(name, model, provider, own, env, required=not address)
+    headers = {header.lower(): value for header, value in own.headers.items()}
+    chat = open_native(name, model, key, address, resolved(headers, env), settings.on_notice)
+    endpoint = address if address and native.key_variable else name
+    return OpenedModel(chat, endpoint, model, Way("", in_shell))
 
 
 def _key_of(

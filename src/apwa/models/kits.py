@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from apwa.models.addressing import EndpointSettings
+from apwa.models.addressing import EndpointSettings, key_from_command
 from apwa.models.dialect import Dialect
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
 
 _KEY = "APWA_KEY_OF_"  # and the endpoint's name: stands for the command that printed the key
+
+
+_printed = functools.cache(key_from_command)  # a kit is made for each host
 
 
 class ModelKit(msgspec.Struct, frozen=True):
@@ -62,7 +66,7 @@ def kit_of(
             # the command is this machine's: its answer goes, not it
             variable = _KEY + name.replace("-", "_").upper()
             if spec.partition(":")[0] == name or spec.partition("/")[0] == name:
-                variables[variable] = opened.model.key
+                variables[variable] = _printed(endpoint.key_command)
             endpoint = msgspec.structs.replace(endpoint, key_command="", key_env=variable)
         described[name] = endpoint
     return ModelKit(spec, own_url, described, opened.model.dialect), variables

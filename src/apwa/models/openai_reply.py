@@ -5,15 +5,14 @@ Reasoning, wherever a server puts it, is kept apart from the answer's text.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 
 from apwa.models.failures import failure_of, no_completion
 from apwa.models.openai_stream import is_stream, joined
+from apwa.models.prices import nusd_of
 from apwa.models.seam import ChatReply, Stop, Tokens, ToolCall, WireReply
-from apwa.vocabulary import NUSD_PER_USD
 
 
 class _Function(msgspec.Struct):
@@ -184,11 +183,5 @@ def _tokens(usage: _Usage | None) -> Tokens:
         output=output,
         cached=min(cached or 0, usage.prompt_tokens),
         reasoning=min((details.reasoning_tokens if details else 0) or 0, output),
-        cost_nusd=_nusd(usage.cost),
+        cost_nusd=nusd_of(usage.cost),
     )
-
-
-def _nusd(dollars: float | None) -> int | None:
-    if dollars is None or not math.isfinite(dollars) or dollars < 0:
-        return None
-    return math.ceil(round(dollars * NUSD_PER_USD, 3))

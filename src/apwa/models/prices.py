@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from apwa.models.seam import Tokens
-from apwa.vocabulary import Misuse, Price
+from apwa.vocabulary import NUSD_PER_USD, Misuse, Price
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
@@ -138,3 +138,10 @@ def _per_million(price: object) -> float | None:
         return None
     base = price if isinstance(price, Decimal) else getattr(price, "base", None)
     return float(base) if isinstance(base, Decimal) else None
+
+
+def nusd_of(dollars: float | None) -> int | None:
+    """A provider's own figure in nano-dollars, rounded up; None for what is no amount."""
+    if dollars is None or not math.isfinite(dollars) or dollars < 0:
+        return None
+    return math.ceil(round(dollars * NUSD_PER_USD, 3))

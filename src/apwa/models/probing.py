@@ -108,10 +108,9 @@ async def find_out(
         ChatFailure: ACCOUNT, MODEL_MISSING or UNREACHABLE: no call will go through.
     """
     notes: list[str] = []
-    reply = await _try_forms(opened, notes, timeout_s)
-    cut: bool | None = None
-    if reply is not None and 0 < reply.tokens.input < _FILLER_WORDS:
-        cut = True
+    reply, tiny = await _try_forms(opened, notes, timeout_s)
+    cut: bool | None = True if tiny else None
+    if tiny:
         notes.append("The endpoint cut the probe's prompt without a word: its context is tiny.")
     reported = reply is not None and reply.tokens.reported
     if reply is not None and not reported:
@@ -134,39 +133,48 @@ async def find_out(
     )
 
 
-async def _try_forms(opened: OpenedModel, notes: list[str], timeout_s: float) -> ChatReply | None:
-    """Ask under a schema, form by form, until one is kept to. None if no call brought a reply."""
+async def _try_forms(
+    opened: OpenedModel, notes: list[str], timeout_s: float
+) -> tuple[ChatReply | None, bool]:
+    """Ask under a schema, form by form, until one is kept to.
+
+    Gives the last reply (None if no call brought one), and whether the prompt was cut.
+    """
     last: ChatReply | None = None
+    filler, cut = _FILLER_WORDS, False
     while True:
         asked = opened.model.dialect.structured
         try:
-            reply = last = await _ask_with_room(opened, timeout_s)
+            reply = last = await _ask_with_room(opened, filler, timeout_s)
         except ChatFailure as failure:
             if failure.kind in _FATAL:
                 raise await _with_models(opened, failure) from None
+            if failure.tokens is not None and filler:  # cut: see the rest without the filler
+                filler, cut = 0, True
+                continue
             if last is None:
                 words = f"The probe call failed ({failure.kind.value}): {failure.message}"
                 notes.append(words)
-                return None
+                return None, cut
             reply = None
         used = opened.model.dialect
         if reply is not None and _keeps(reply, used.structured, first=asked == "json_schema"):
-            return reply
+            return reply, cut
         if used.structured == "json_schema":
             notes.append("The endpoint takes a schema and does not enforce it.")
         following = _FORMS[used.structured]
         opened.model.adopt(msgspec.structs.replace(used, structured=following))
         if following == "prompt":
             notes.append("It can only be asked in words: answers are checked here.")
-            return last
+            return last, cut
 
 
-async def _ask_with_room(opened: OpenedModel, timeout_s: float) -> ChatReply:
+async def _ask_with_room(opened: OpenedModel, filler: int, timeout_s: float) -> ChatReply:
     """The probe call; again with more room where thoughts have taken all of it."""
     small, large = _ROOMS
-    reply = await opened.model.complete(_request(opened.model_name, small, timeout_s))
+    reply = await opened.model.complete(_request(opened.model_name, small, timeout_s, filler))
     if reply.stop == "length" and not reply.text.strip():
-        reply = await opened.model.complete(_request(opened.model_name, large, timeout_s))
+        reply = await opened.model.complete(_request(opened.model_name, large, timeout_s, filler))
     return reply
 
 
@@ -221,13 +229,13 @@ def _filler(words: int) -> str:
     return " ".join(_WORDS[i * 7 % len(_WORDS)] for i in range(words))
 
 
-def _request(model: str, room: int, timeout_s: float) -> ChatRequest:
+def _request(model: str, room: int, timeout_s: float, filler: int = _FILLER_WORDS) -> ChatRequest:
     return ChatRequest(
         model=model,
         messages=[
             Message(
                 "system",
-                [Text(f"These words mean nothing; pass over them: {_filler(_FILLER_WORDS)}")],
+                [Text(f"These words mean nothing; pass over them: {_filler(filler)}")],
             ),
             Message("user", [Text("How are you? Answer in one short sentence, or in JSON.")]),
         ],
@@ -239,7 +247,7 @@ def _request(model: str, room: int, timeout_s: float) -> ChatRequest:
 
 async def _context(opened: OpenedModel) -> int | None:
     """The context size, from the endpoint's own words if it has any, else the price book's."""
-    base = opened.model.codec.base_url
+    base = opened.model.base_url
     root = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}"
     entry = _pick(await _entries(opened, page_of(base, "models"), "data"), opened.model_name)
     if opened.endpoint == "ollama" or entry.get("owned_by") == "library":
@@ -258,7 +266,7 @@ async def _with_models(opened: OpenedModel, failure: ChatFailure) -> ChatFailure
     """The failure, and for a missing model the names of those that the endpoint has."""
     if failure.kind is not ErrorKind.MODEL_MISSING:
         return failure
-    entries = await _entries(opened, page_of(opened.model.codec.base_url, "models"), "data")
+    entries = await _entries(opened, page_of(opened.model.base_url, "models"), "data")
     names = [str(entry["id"]) for entry in entries if isinstance(entry.get("id"), str)]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     message = f"{failure.message} (the endpoint has: {shown})" if names else failure.message

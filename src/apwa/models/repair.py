@@ -49,19 +49,27 @@ def amend(dialect: Dialect, sent: bytes, reply: WireReply) -> tuple[Dialect, str
     refused = _REFUSED.search(words) is not None
     if refused and dialect.limit in fields and _names(words, dialect.limit):
         return _rename_limit(dialect)
-    if not dialect.streams and _STREAM.search(words):
-        streaming = msgspec.structs.replace(dialect, streams=True)
-        return streaming, "the endpoint answers in streams only: read as streams from now on"
+    streams = streaming(dialect, words)
+    if streams is not None:
+        return streams
     if dialect.structured == "tool" and "tool_choice" in fields and _TOOLS.search(words):
-        return _loosen(dialect)
+        return loosened(dialect)
     if refused:
         for name in sorted(fields.keys() - _OWN):
             if name != dialect.limit and _names(words, name):
                 dropped = msgspec.structs.replace(dialect, dropped=dialect.dropped | {name})
                 return dropped, f"the endpoint refuses the parameter {name}: left out from now on"
     if "response_format" in fields and _SCHEMA.search(words):
-        return _loosen(dialect)
+        return loosened(dialect)
     return None
+
+
+def streaming(dialect: Dialect, words: str) -> tuple[Dialect, str] | None:
+    """The dialect that streams, and a notice, where words ask for one."""
+    if dialect.streams or not _STREAM.search(words.lower()):
+        return None
+    streams = msgspec.structs.replace(dialect, streams=True)
+    return streams, "the endpoint answers in streams only: read as streams from now on"
 
 
 def _names(words: str, name: str) -> bool:
@@ -76,7 +84,8 @@ def _rename_limit(dialect: Dialect) -> tuple[Dialect, str] | None:
     return renamed, f"the endpoint wants its output limit named {other}"
 
 
-def _loosen(dialect: Dialect) -> tuple[Dialect, str] | None:
+def loosened(dialect: Dialect) -> tuple[Dialect, str] | None:
+    """The next form in which an answer can be asked for, and a notice; None after the last."""
     if dialect.structured == "json_schema" and dialect.strict:
         looser = msgspec.structs.replace(dialect, strict=False)
         return looser, "the endpoint refuses strict schemas: asked for them without strictness"

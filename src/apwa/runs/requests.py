@@ -23,6 +23,8 @@ def shell_line(reader: JournalReader, spec: WorkSpec, values: Values) -> str:
     if way is None or traits is None:
         return ""
     reached = msgspec.msgpack.decode(way, type=Way)
+    if not reached.address:  # a provider's own protocol: its SDK makes the request
+        return ""
     dialect = msgspec.msgpack.decode(traits, type=EndpointTraits).dialect
     shared = request_of(spec)
     user = Message("user", [Text(user_message(spec, values)[0])])

@@ -1,0 +1,197 @@
+"""Requests and replies in the words of pydantic-ai's model classes, and back. Pure.
+
+Its classes speak the protocols of Anthropic, Google, Bedrock and OpenAI's Responses API; here is
+only the translation from and to our seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from pydantic_ai.messages import (
+    BinaryContent,
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ModelResponsePart,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from apwa.models.dialect import Dialect
+from apwa.models.openai_codec import ANSWER, keeps_strict_rules
+from apwa.models.prices import nusd_of
+from apwa.models.seam import ChatReply, ChatRequest, Message, Part, Stop, Text, Tokens, ToolCall
+
+_SHARED = {  # parameters that all providers know, each under its own name
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "service_tier": "service_tier",
+    "stop": "stop_sequences",
+    "reasoning_effort": "thinking",
+}
+_STOPS: dict[str, Stop] = {
+    "length": "length",
+    "content_filter": "filter",
+    "stop": "end",
+    "tool_call": "tools",
+}
+
+Kept = Mapping[str, ModelResponse]
+"""Replies with tool calls by the calls' ids: providers want their own words back unchanged."""
+
+
+def messages_of(request: ChatRequest, kept: Kept) -> list[ModelMessage]:
+    """The conversation, each run of our messages that is no model's as one request."""
+    found: list[ModelMessage] = []
+    parts: list[ModelRequestPart] = []
+    names: dict[str, str] = {}
+    for message in request.messages:
+        if message.role == "assistant":
+            if parts:
+                found.append(ModelRequest(parts))
+                parts = []
+            names |= {call.id: call.name for call in message.calls}
+            found.append(_spoken(message, kept))
+        else:
+            parts += _told(message, names)
+    if parts:
+        found.append(ModelRequest(parts))
+    return found
+
+
+def _spoken(message: Message, kept: Kept) -> ModelResponse:
+    if message.calls and message.calls[0].id in kept:
+        return kept[message.calls[0].id]
+    parts: list[ModelResponsePart] = [TextPart(message.text)] if message.text else []
+    parts += [ToolCallPart(call.name, call.arguments, call.id) for call in message.calls]
+    return ModelResponse(parts or [TextPart("")])
+
+
+def _told(message: Message, names: Mapping[str, str]) -> list[ModelRequestPart]:
+    if message.role == "system":
+        return [SystemPromptPart(message.text)]
+    images = [part for part in message.parts if not isinstance(part, Text)]
+    if message.role == "tool":
+        name = names.get(message.call_id, "tool")
+        answer: list[ModelRequestPart] = [ToolReturnPart(name, message.text, message.call_id)]
+        return answer + ([UserPromptPart([_part(image) for image in images])] if images else [])
+    if not images:
+        return [UserPromptPart(message.text)]
+    return [UserPromptPart([_part(part) for part in message.parts])]
+
+
+def _part(part: Part) -> str | BinaryContent:
+    return (
+        part.text
+        if isinstance(part, Text)
+        else BinaryContent(part.data, media_type=part.media_type)
+    )
+
+
+def parameters_of(request: ChatRequest, dialect: Dialect) -> ModelRequestParameters:
+    """Tools, and how the answer is held to its schema."""
+    tools = [
+        ToolDefinition(
+            name=tool.name,
+            description=tool.description,
+            parameters_json_schema=tool.parameters,
+        )
+        for tool in request.tools
+    ]
+    schema = request.schema
+    if schema is None or tools or dialect.structured in ("json_object", "prompt"):
+        return ModelRequestParameters(function_tools=tools)
+    if dialect.structured == "tool":
+        answer = ToolDefinition(
+            name=ANSWER,
+            description="Give the answer.",
+            parameters_json_schema=schema,
+            kind="output",
+        )
+        return ModelRequestParameters(
+            output_mode="tool", output_tools=[answer], allow_text_output=False
+        )
+    strict = keeps_strict_rules(schema) if dialect.strict else None
+    form = OutputObjectDefinition(json_schema=schema, name=ANSWER, strict=strict)
+    return ModelRequestParameters(output_mode="native", output_object=form)
+
+
+def settings_of(request: ChatRequest, dialect: Dialect, body_field: str) -> ModelSettings:
+    """Limits and parameters. ``body_field``: where this provider takes fields it alone knows."""
+    settings: dict[str, Any] = {"max_tokens": request.max_output_tokens}
+    others: dict[str, Any] = {}
+    for name, value in request.parameters.items():
+        if name in dialect.dropped:
+            continue
+        shared = _SHARED.get(name)
+        if shared is None:
+            others[name] = value
+        else:
+            one = name == "stop" and isinstance(value, str)
+            settings[shared] = [value] if one else value
+    if others:
+        settings[body_field] = others
+    if request.headers:
+        settings["extra_headers"] = dict(request.headers)
+    return cast("ModelSettings", settings)
+
+
+def reply_of(response: ModelResponse) -> ChatReply:
+    """The reply; the call that is the answer becomes its text."""
+    text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+    thoughts = "".join(part.content for part in response.parts if isinstance(part, ThinkingPart))
+    calls = [
+        ToolCall(part.tool_call_id, part.tool_name, _arguments(part.args))
+        for part in response.parts
+        if isinstance(part, ToolCallPart)
+    ]
+    if len(calls) == 1 and calls[0].name == ANSWER:
+        text, calls = calls[0].arguments, []
+    stop = _STOPS.get(response.finish_reason or "stop", "end")
+    if stop in ("end", "tools"):
+        stop = "tools" if calls else "end"
+    return ChatReply(
+        text=text,
+        calls=calls,
+        stop=stop,
+        tokens=_tokens(response),
+        model=response.model_name or "",
+        request_id=response.provider_response_id or "",
+        reasoning=thoughts,
+    )
+
+
+def _arguments(args: Any) -> str:
+    return args or "{}" if isinstance(args, str) else msgspec.json.encode(args or {}).decode()
+
+
+def _tokens(response: ModelResponse) -> Tokens:
+    usage = response.usage
+    if not usage.input_tokens:
+        return Tokens(reported=False)
+    thought = usage.details.get("reasoning_tokens") or usage.details.get("thoughts_tokens") or 0
+    own = getattr(usage, "cost", None)
+    return Tokens(
+        input=usage.input_tokens,
+        output=usage.output_tokens,
+        cached=min(usage.cache_read_tokens, usage.input_tokens),
+        reasoning=min(thought, usage.output_tokens),
+        cost_nusd=None if own is None else nusd_of(float(own)),
+    )

@@ -1,0 +1,212 @@
+"""Providers by their own protocols, over HTTP, read by their official SDKs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import apwa
+from apwa.models import (
+    ChatFailure,
+    ChatRequest,
+    Dialect,
+    EndpointSettings,
+    Message,
+    ModelSettings,
+    OpenedModel,
+    Text,
+    ToolSpec,
+    find_out,
+    open_model,
+)
+from apwa.vocabulary import ErrorKind, Misuse
+from tests.models.vendors import Vendors, vendors
+
+NAMES = ["anthropic", "google", "bedrock", "openai"]
+KEY = "sk-native-canary-0123456789"
+MODELS = {
+    "anthropic": "claude-sonnet-4-5",
+    "google": "gemini-2.5-flash",
+    "bedrock": "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "openai": "gpt-5-mini",
+}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+LOOK = ToolSpec(
+    "look",
+    "Look it up.",
+    {"type": "object", "properties": {"what": {"type": "string"}}, "required": ["what"]},
+)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Vendors]:
+    async with vendors() as server:
+        yield server
+
+
+def _env(monkeypatch: pytest.MonkeyPatch, server: Vendors) -> dict[str, str]:
+    for name, value in {
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return {
+        "ANTHROPIC_API_KEY": KEY,
+        "GOOGLE_API_KEY": KEY,
+        "OPENAI_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": server.url,
+        "GOOGLE_GEMINI_BASE_URL": server.url,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": server.url,
+        "OPENAI_BASE_URL": f"{server.url}/v1",
+    }
+
+
+@pytest.fixture(params=NAMES)
+async def opened(
+    request: pytest.FixtureRequest, served: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[OpenedModel]:
+    name = request.param
+    env = _env(monkeypatch, served)
+    model = open_model(f"native:{name}:{MODELS[name]}", ModelSettings(env=env))
+    yield model
+    await model.model.close()
+
+
+def _ask(opened: OpenedModel, text: str, **more: Any) -> ChatRequest:
+    fields: dict[str, Any] = {
+        "model": opened.model_name,
+        "messages": [Message("system", [Text("Be brief.")]), Message("user", [Text(text)])],
+        "max_output_tokens": 50,
+        "timeout_s": 30.0,
+    }
+    return ChatRequest(**{**fields, **more})
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("form", ["json_schema", "tool", "prompt"])
+async def test_an_answer_under_a_schema_comes_in_each_form_whole_or_streamed(
+    opened: OpenedModel, form: Any, streams: bool
+) -> None:
+    opened.model.adopt(Dialect(structured=form, streams=streams))
+    reply = await opened.model.complete(_ask(opened, "Label this.", schema=SCHEMA))
+    assert json.loads(reply.text) == {"label": "a"}
+    assert reply.stop == "end" and not reply.calls
+    tokens = reply.tokens
+    assert (tokens.input, tokens.cached, tokens.output) == (100, 90, 12)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_tools_are_called_and_their_answers_go_back(
+    opened: OpenedModel, served: Vendors, streams: bool
+) -> None:
+    opened.model.adopt(Dialect(streams=streams))
+    request = _ask(opened, "Look it up.", tools=[LOOK])
+    first = await opened.model.complete(request)
+    (call,) = first.calls
+    assert first.stop == "tools" and call.name == "look"
+    assert json.loads(call.arguments) == {"what": "it"}
+    talk = [
+        *request.messages,
+        Message("assistant", [], [call]),
+        Message("tool", [Text("it is seven")], call_id=call.id),
+    ]
+    second = await opened.model.complete(_ask(opened, "", tools=[LOOK], messages=talk))
+    assert not second.calls and second.text
+    assert "it is seven" in json.dumps(served.bodies[-1])
+
+
+async def test_an_answer_cut_by_the_limit_says_so(opened: OpenedModel) -> None:
+    reply = await opened.model.complete(_ask(opened, "LIMIT REACHED"))
+    assert reply.stop == "length"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "kind"),
+    [
+        ("RATE LIMIT", ErrorKind.RATE_LIMITED),
+        ("WRONG KEY", ErrorKind.ACCOUNT),
+        ("TOO LONG", ErrorKind.CONTEXT_TOO_LONG),
+    ],
+)
+async def test_failures_are_of_the_same_kinds_as_everywhere(
+    opened: OpenedModel, served: Vendors, mark: str, kind: ErrorKind, streams: bool
+) -> None:
+    opened.model.adopt(Dialect(streams=streams))
+    with pytest.raises(ChatFailure) as caught:
+        await opened.model.complete(_ask(opened, mark))
+    assert caught.value.kind is kind
+    assert len(served.bodies) == 1, "retries are not the SDK's"
+    if kind is ErrorKind.RATE_LIMITED and opened.endpoint != "bedrock":
+        assert caught.value.retry_after_s == 7
+    assert KEY not in caught.value.message
+
+
+async def test_parameters_and_limits_stand_where_the_protocol_has_them(
+    opened: OpenedModel, served: Vendors
+) -> None:
+    await opened.model.complete(
+        _ask(opened, "hello", parameters={"top_p": 0.5}, headers={"x-team": "words"})
+    )
+    said = json.dumps(served.bodies[-1])
+    assert "Be brief." in said and "50" in said
+
+
+async def test_a_large_output_limit_is_taken_by_each(opened: OpenedModel, served: Vendors) -> None:
+    reply = await opened.model.complete(_ask(opened, "hello", max_output_tokens=60_000))
+    assert reply.text and "60000" in json.dumps(served.bodies[-1])
+
+
+async def test_nobody_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    model = open_model("native:anthropic:claude-sonnet-4-5", ModelSettings(env=env))
+    with pytest.raises(ChatFailure) as caught:
+        await model.model.complete(_ask(model, "hello"))
+    await model.model.close()
+    assert caught.value.kind is ErrorKind.UNREACHABLE and not caught.value.sent
+
+
+async def test_it_is_found_out_like_any_other(opened: OpenedModel) -> None:
+    """The stand-in answers another object than asked, and counts 100 tokens whatever is sent."""
+    traits = await find_out(opened, context=1000)
+    assert traits.structured in ("json_object", "prompt")
+    assert traits.reports_usage and traits.cuts_prompts
+
+
+def test_keys_come_by_the_same_ways() -> None:
+    own = {"anthropic": EndpointSettings(key_env="CORP_KEY")}
+    with pytest.raises(Misuse, match="CORP_KEY is not set"):
+        open_model("native:anthropic:m", ModelSettings(env={}, endpoints=own))
+    with pytest.raises(Misuse, match="native:google:MODEL"):
+        open_model("native:nobody:m", ModelSettings(env={}))
+
+
+async def test_a_plan_runs_over_it(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in _env(monkeypatch, served).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "row {n}"}}\n' for n in range(8)))
+    (tmp_path / "plan.yaml").write_text(
+        "apwa: 1\nsteps:\n  s:\n    template: Label {{text}}.\n    over: t\n"
+        "    contract: {label: str}\n    limits: {output_tokens: 99}\n"
+    )
+    run = await apwa.arun(
+        plan=tmp_path / "plan.yaml", tables={"t": tmp_path / "t.jsonl"}, yes=True, pilot=False,
+        model="native:anthropic:claude-sonnet-4-5", home=tmp_path / "home",
+    )  # fmt: skip
+    assert run.state == "done", run.failures
+    assert set(run.answer.to_arrow()["label"].to_pylist()) == {"a"}
+    assert served.bodies[-1]["max_tokens"] == 99
+    assert any(KEY in value for value in served.headers[-1].values())
