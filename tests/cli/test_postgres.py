@@ -47,8 +47,7 @@ def test_a_run_in_a_database_is_killed_resumed_looked_at_and_purged(
     while served.answered() < 12:
         assert run.poll() is None and time.monotonic() < end
         time.sleep(0.05)
-    assert ": running" in apwa("show").stdout
-    run.kill()
+    run.kill()  # at once: a look at it may take as long as the run
     run.wait()
     assert len(set(_schemas(postgres.url)) - before) == 1
     (directory,) = (tmp_path / "home" / "runs").iterdir()
