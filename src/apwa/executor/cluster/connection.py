@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: found, joined or begun; what is there and what is missing, in words."""
+"""The way to a Ray cluster: found, joined or begun."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from apwa.executor.cluster.actor import Versions, versions_here
 from apwa.vocabulary import Misuse, RunFailed
 
 NAMESPACE = "apwa"
-_LOOK_S = 10.0  # for all nodes to say what they run
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,57 +73,6 @@ async def disconnect() -> None:
     ray = need_ray()
     with _SignalsKept():
         await asyncio.to_thread(ray.shutdown)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLook:
-    """What a node said of itself. ``words`` is what does not fit, empty if all does."""
-
-    node: str
-    words: str
-    fit: bool
-
-
-async def check_nodes() -> list[NodeLook]:
-    """Ask every node what it runs, all at once and for a few seconds at most."""
-    ray = need_ray()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(num_cpus=0, max_retries=0)(versions_here)
-    here = versions_here()
-    looks: list[Any] = []
-    for node in await asyncio.to_thread(alive_nodes):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        name = f"{node['NodeID'][:6]} ({node['NodeManagerHostname']})"
-        ref = ask.options(scheduling_strategy=there).remote()
-        looks.append(_node_look(node["NodeID"], name, ref, here))
-    return await asyncio.gather(*looks)
-
-
-async def _node_look(node: str, name: str, ref: Any, here: Versions) -> NodeLook:
-    from ray.exceptions import RayError
-
-    try:
-        there: Versions = await asyncio.wait_for(ref, _LOOK_S)
-    except TimeoutError:
-        words = f"node {name} has not said within {_LOOK_S:g} s what it runs"
-        return NodeLook(node, words, True)  # it may be busy
-    except RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return NodeLook(node, f"node {name} cannot work: {lines[-1]}", False)
-    differs = [
-        f"{what} {theirs or 'is missing'} there, {ours} here"
-        for what, theirs, ours in zip(
-            ("Python", "Ray", "apwa"), _each(there), _each(here), strict=True
-        )
-        if theirs != ours
-    ]
-    words = f"node {name} differs: {'; '.join(differs)}" if differs else ""
-    return NodeLook(node, words, there.apwa == here.apwa)
-
-
-def _each(versions: Versions) -> tuple[str, str, str]:
-    return versions.python, versions.ray, versions.apwa
 
 
 def alive_nodes() -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from apwa.executor.cluster.actor import Equip, HostActor
 from apwa.executor.cluster.connection import alive_nodes, need_ray
-from apwa.executor.cluster.host import RayHost
+from apwa.executor.cluster.host import Baggage, RayHost
 from apwa.executor.core import Demand
 from apwa.executor.executor import Executor
 from apwa.vocabulary.events import Event, Trouble
@@ -59,6 +59,7 @@ class Fleet:
 
     Args:
         executor: Is given the hosts.
+        baggage: What every host is given when it begins.
         equip: Gives what a host needs to open an endpoint's model.
         emit: Takes events.
         run: The run's id: hosts are named after it.
@@ -68,12 +69,14 @@ class Fleet:
     def __init__(
         self,
         executor: Executor,
+        baggage: Baggage,
         equip: Equipment,
         emit: Callable[[Event], None],
         run: str,
         unfit: set[str],
     ) -> None:
         self._executor = executor
+        self._baggage = baggage
         self._equip = equip
         self._emit = emit
         self._run = run
@@ -162,7 +165,8 @@ class Fleet:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
             del options["scheduling_strategy"]
         actor = self._actor_class.options(**options).remote(name, profile)
-        host = RayHost(name, actor, self._equip, _NodeOf(self._executor, name).is_dead)
+        is_dead = _NodeOf(self._executor, name).is_dead
+        host = RayHost(name, actor, self._baggage, self._equip, is_dead)
         wing.members.append(_Member(host, profile, time.monotonic()))
         await self._executor.add(host)
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
+from apwa.capabilities import UserModule
 from apwa.executor.cluster.actor import GATHER_S, Equip
 from apwa.vocabulary.messages import (
     FromHost,
@@ -23,12 +25,26 @@ _STOP_S = 3.0
 _MOST_BYTES = 4 << 20  # in one batch to the host, but always one message
 
 
+@dataclass(frozen=True, slots=True)
+class Baggage:
+    """What every host is given when it begins.
+
+    Attributes:
+        modules: The user's, whose functions may be granted.
+        variables: Environment variables that these read; secrets among them.
+    """
+
+    modules: list[UserModule]
+    variables: dict[str, str]
+
+
 class RayHost:
     """A Host in an actor.
 
     Args:
         name: The host's name in messages.
         actor: Its handle.
+        baggage: What it is given when it begins.
         equip: Gives what a host needs to open an endpoint's model; None if it needs nothing.
         node_is_dead: Whether the actor's node has ended too.
     """
@@ -37,11 +53,13 @@ class RayHost:
         self,
         name: str,
         actor: Any,
+        baggage: Baggage,
         equip: Callable[[str], Equip | None],
         node_is_dead: Callable[[], bool],
     ) -> None:
         self._name = name
         self._actor = actor
+        self._baggage = baggage
         self._equip = equip
         self._node_is_dead = node_is_dead
         self._equipped: dict[str, Equip] = {}
@@ -74,7 +92,8 @@ class RayHost:
         while not ended:
             try:
                 if not self._begun:
-                    await self._actor.begin.remote()
+                    baggage = self._baggage
+                    await self._actor.begin.remote(baggage.modules, baggage.variables)
                     self._begun = True
                 number, batch, ended = await self._actor.listen.remote(heard)
             except ActorDiedError as error:
