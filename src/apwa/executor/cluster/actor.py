@@ -11,6 +11,7 @@ import gc
 import os
 import socket
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -89,6 +90,14 @@ class HostActor:
                 self._equip(part)
             else:
                 self._host.send(decode_to_host(part))
+
+    async def sees(self, file: str, size: int, changed_ns: int) -> bool:
+        """Whether the same file stands under the same path here: a shared disk."""
+        try:
+            found = await asyncio.to_thread(Path(file).stat)
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (size, changed_ns)
 
     async def listen(self, heard: int) -> tuple[int, list[bytes], bool]:
         """The next batch of what the host says: its number, messages, whether it is the last.
