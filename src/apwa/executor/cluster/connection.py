@@ -80,6 +80,17 @@ def alive_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def draining_nodes() -> set[str]:
+    """Nodes that Ray has been told will end soon: a spot notice, a node given back."""
+    need_ray()
+    from ray._private.state import state
+
+    try:
+        return set(state.get_draining_nodes())
+    except Exception:  # it is no public call, and without it such a node is met when it ends
+        return set()
+
+
 def _init(ray: Any) -> Cluster:
     """Join a cluster, or begin one where there is none."""
     # what Ray has to say stays out of the run's own words, as long as it is no error
