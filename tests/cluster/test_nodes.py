@@ -91,6 +91,30 @@ async def test_a_node_that_lacks_a_secret_is_named_and_the_others_work(
     assert "no node of the cluster can work" in apwa.words
 
 
+async def test_a_cluster_that_has_ended_is_said_at_once(apwa: Apwa, nodes: Nodes) -> None:
+    given = _given(apwa, 3)
+    apwa.env["RATES_TOKEN"] = SECRET
+    nodes.end()
+    assert await apwa.ended(await apwa.start(*given), within_s=40) == 1
+    assert "no Ray cluster" in apwa.words and "cannot be reached" in apwa.words
+
+
+async def test_a_lookups_file_reaches_hosts_that_stand_elsewhere(apwa: Apwa, nodes: Nodes) -> None:
+    nodes.add()
+    (apwa.at / "plan.yaml").write_text(
+        PLAN.replace("[look_up_rate]", "{lookup: {path: rates.csv, key: currency}}")
+    )
+    (apwa.at / "rates.csv").write_text("currency,rate\nUSD,1.5\nCHF,0.5\n")
+    (apwa.at / "rows.jsonl").write_text('{"currency": "USD"}\n{"currency": "CHF"}\n')
+    run = await apwa.start(
+        "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", "practice", "--executor", "ray",
+        "--grant", "lookup", "--yes", "--no-pilot", "-o", "out.jsonl",
+    )  # fmt: skip
+    assert await apwa.ended(run) == 0, apwa.words
+    rates = [json.loads(line)["rate"] for line in (apwa.at / "out.jsonl").open()]
+    assert [float(rate) for rate in rates] == [1.5, 0.5]
+
+
 def test_what_is_missing_is_said_in_words() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -106,6 +106,9 @@ class UserFunction:
             requires=list(marked.secrets),
         )  # fmt: skip
 
+    def portable(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments
+
     async def start(self) -> None:
         for name in self.secrets:
             if name not in os.environ:

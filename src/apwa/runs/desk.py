@@ -64,7 +64,7 @@ class Desk:
         if settings.executor == "ray":
             read = self.registry.secrets
             here = {name: os.environ[name] for name in read if name in os.environ}
-            baggage = Baggage(modules, here)
+            baggage = Baggage(modules, here, self.registry)
             self._hands = ClusterHands(self.endpoints, baggage, read, stream.emit, directory.name)
         else:
             host = LocalHost("local", self._models, self.registry, self.checks)

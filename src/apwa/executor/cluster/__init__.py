@@ -13,7 +13,8 @@ from apwa.executor.cluster.connection import (
 )
 from apwa.executor.cluster.fleet import Fleet
 from apwa.executor.cluster.host import Baggage, RayHost
-from apwa.executor.cluster.nodes import Needs, NodeLook, check_nodes, unreachable
+from apwa.executor.cluster.nodes import Needs, NodeLook, check_nodes
+from apwa.executor.cluster.reach import unreachable
 
 __all__ = [
     "Baggage",

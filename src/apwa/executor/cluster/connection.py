@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from apwa.executor.cluster.reach import unreachable
 from apwa.vocabulary import Misuse, RunFailed
 
 NAMESPACE = "apwa"
@@ -98,16 +99,32 @@ def _init(ray: Any) -> Cluster:
     # it prints the ends of workers to stdout, which is for answers, and has no setting for it
     vars(ray._private.worker)["_worker_logs_enabled"] = False
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
-    try:
-        context = ray.init("auto", namespace=NAMESPACE, **quiet)
-        began = False
-    except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise  # it was named: another would not do
-        context = ray.init("local", namespace=NAMESPACE, **quiet)
-        began = True
+    address = _address()
+    context = ray.init(address or "local", namespace=NAMESPACE, **quiet)
     url = context.dashboard_url
-    return _look(context.address_info["gcs_address"], f"http://{url}" if url else "", began)
+    return _look(context.address_info["gcs_address"], f"http://{url}" if url else "", not address)
+
+
+def _address() -> str:
+    """The cluster to join: the one that is named, else this machine's own; empty: there is none.
+
+    It is asked for an answer first: Ray would wait a minute for a cluster that has ended, and then
+    end this process. Raises ConnectionError if nobody answers at the one that is named.
+    """
+    from ray._private.services import find_gcs_addresses
+    from ray._private.utils import read_ray_address
+
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
+        return ""
+    if named and named != "auto":
+        if trouble := unreachable(f"ray://{named}"):
+            raise ConnectionError(trouble)
+        return named
+    for found in (read_ray_address(), *find_gcs_addresses()):
+        if found and not unreachable(f"ray://{found}"):
+            return found
+    return ""
 
 
 def _look(address: str, dashboard: str, began: bool) -> Cluster:

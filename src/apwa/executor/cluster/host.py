@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from apwa.capabilities import UserModule
+from apwa.capabilities import Registry, UserModule
 from apwa.executor.cluster.actor import GATHER_S, Equip
 from apwa.tables import CellReader
-from apwa.vocabulary import LeaseItem
+from apwa.vocabulary import ApwaError, Granted, LeaseItem
 from apwa.vocabulary.messages import (
     FromHost,
     Gone,
@@ -39,10 +39,22 @@ class Baggage:
     Attributes:
         modules: The user's, whose functions may be granted.
         variables: Environment variables that these read; secrets among them.
+        registry: What may be granted. It stays here.
     """
 
     modules: list[UserModule]
     variables: dict[str, str]
+    registry: Registry
+
+    def portable(self, message: OpenStep) -> OpenStep:
+        """A step with all that its grants name of this machine, such as a lookup's file."""
+        grants: list[Granted] = []
+        for grant in message.spec.grants:
+            with contextlib.suppress(ApwaError):  # a host that opens it will say the same
+                arguments = self.registry.get(grant.name).portable(grant.arguments)
+                grant = msgspec.structs.replace(grant, arguments=arguments)
+            grants.append(grant)
+        return OpenStep(message.scope, msgspec.structs.replace(message.spec, grants=grants))
 
 
 class RayHost:
@@ -91,6 +103,7 @@ class RayHost:
             if equip is not None and equip != self._equipped.get(equip.endpoint):
                 self._equipped[equip.endpoint] = equip
                 self._out.append(equip)
+            message = self._baggage.portable(message)
         if isinstance(message, Lease) and any(item.cells for item in message.items):
             self._out.append(message)
         else:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from apwa.capabilities import UserModule, load_module
 from apwa.executor.cluster.connection import alive_nodes, need_ray
+from apwa.executor.cluster.reach import unreachable
 from apwa.models import ModelKit, open_kit
 from apwa.vocabulary import ApwaError
 
 _LOOK_S = 10.0  # for all nodes to say what they have
-_REACH_S = 3.0
-_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -153,18 +150,3 @@ def _own_version() -> str:
 def _in_line(error: ApwaError) -> str:
     place = f"{error.where}: " if error.where else ""
     return f"{place}{error.what}" + (f" ({error.todo})" if error.todo else "")
-
-
-def unreachable(address: str) -> str:
-    """Why nobody answers at an address from here; empty if somebody does, or it may be."""
-    parts = urlsplit(address)
-    if not parts.hostname or any(os.environ.get(name) for name in _PROXIES):
-        return ""  # a proxy may reach what this machine cannot
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=_REACH_S).close()
-    except TimeoutError:
-        return ""
-    except OSError as error:
-        return f"{parts.hostname}:{port} cannot be reached: {error.strerror or error}"
-    return ""

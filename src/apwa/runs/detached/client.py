@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from apwa.capabilities import UserModule, load_module, pack_module
+from apwa.capabilities import Registry, UserModule, load_module, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.models import EndpointSettings, ModelSettings, ReadVariables, kit_of, open_model
-from apwa.plan import load_plan
+from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
@@ -96,7 +96,7 @@ class Cluster:
     def begin(self, request: RunRequest, settings: RunSettings, home: Path) -> str:
         """Begin a run; its id. Raises what is wrong with it before anything is spent."""
         tables = [self._table(source) for source in request.tables]
-        request = msgspec.structs.replace(request, tables=tables)
+        request = msgspec.structs.replace(request, tables=tables, plan=_portable(request))
         modules = [pack_module(Path(path)) for path in settings.modules]
         secrets = _secrets(modules)
         models, endpoints = _models(request, settings), settings.endpoints
@@ -277,6 +277,27 @@ def _models(request: RunRequest, settings: RunSettings) -> list[str]:
         plan, _ = load_plan(request.plan, request.plan_source or "plan")
         specs += plan.models
     return sorted({spec for spec in specs if spec})
+
+
+def _portable(request: RunRequest) -> str:
+    """The plan's text with what its grants name of this machine in it; as it is if that is none.
+
+    Raises BadInput or Misuse for a file that is not here.
+    """
+    if not request.plan:
+        return ""
+    plan, _ = load_plan(request.plan, request.plan_source or "plan")
+    registry = Registry.builtin()
+    changed = False
+    for step in plan.steps.values():
+        if not isinstance(step, TemplateStep):
+            continue
+        for name, arguments in step.grant.items():
+            if name in registry.names and (given := arguments or {}) != (
+                packed := registry.get(name).portable(given)
+            ):
+                step.grant[name], changed = packed, True
+    return dump_plan(plan) if changed else request.plan
 
 
 def _variables(
