@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TABLES = {
     "redact": {"notes": sample("notes.jsonl")},
     "receipts": {"receipts": sample("receipts.jsonl")},
+    "meetings": {"meetings": Path(__file__).with_name("meetings.jsonl")},
     "levels": {"addresses": sample("addresses")},
     "side_by_side": {"notes": sample("notes.jsonl")},
     "planets": {},

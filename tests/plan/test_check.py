@@ -410,3 +410,27 @@ async def test_the_manager_s_plan_is_checked_in_the_same_way_without_lines() -> 
         )  # fmt: skip
     (problem,) = raised.value.problems
     assert (problem.path, problem.line) == ("steps.a.template", 0)
+
+
+async def test_what_a_redaction_names_must_be_there() -> None:
+    fields = '{r: str, n: int, l: "list[{t: str, n: int}]"}'
+    for redacts, words, path in (
+        ('{r: {source: lang, replaced: "l[].t"}}', "'lang' is not in the template", "r.source"),
+        ('{q: {source: text, replaced: "l[].t"}}', "no field 'q'", "q"),
+        ('{n: {source: text, replaced: "l[].t"}}', "no text", "n"),
+        ('{r: {source: text, replaced: "l[].n"}}', "no text", "r.replaced"),
+        ("{r: {source: text, replaced: r}}", "no path of a list's texts", "r.replaced"),
+        ('{r: {source: text, replaced: "m[].t"}}', "no field 'm'", "r.replaced"),
+    ):
+        plan = (
+            "apwa: 1\nsteps:\n  a: {template: 'x {{text}}', over: notes,"
+            f" contract: {fields}, redacts: {redacts}}}\n"
+        )
+        (problem,) = await problems(plan)
+        assert words in problem.what and problem.path == f"steps.a.redacts.{path}"
+        assert problem.todo and problem.line == 3
+    reduced = (
+        "apwa: 1\nsteps:\n  a: {template: 'x {{text}}', over: notes, contract: {text: str},"
+        ' reduce: {by: []}, redacts: {text: {source: text, replaced: "l[]"}}}\n'
+    )
+    assert any("a reduce redacts nothing" in p.what for p in await problems(reduced))

@@ -31,13 +31,13 @@ def refusal(model: Endpoint, job: str, tables: str = REVIEWS, **more: str) -> st
 # ---- plans
 
 
-def test_redaction_lists_what_it_replaced_as_quotes(model: Endpoint) -> None:
+def test_redaction_lists_what_it_replaced_and_is_held_to_it(model: Endpoint) -> None:
     made = plan(model, "Redact all personal data in the notes", NOTES)
     (step,) = made["steps"].values()
     assert step["over"] == "notes"
     assert "{{text}}" in step["template"]
     assert step["contract"] == {"redacted": "str", "replaced": "list[{text: str, tag: str}]"}
-    assert step["quotes"] == {"replaced[].text": "text"}
+    assert step["redacts"] == {"redacted": {"source": "text", "replaced": "replaced[].text"}}
 
 
 def test_fields_are_those_that_the_job_names(model: Endpoint) -> None:
@@ -179,18 +179,19 @@ def test_a_run_goes_by_the_pilot_and_ends_in_words(model: Endpoint) -> None:
 def test_rows_that_fail_in_the_pilot_are_mended_once(model: Endpoint) -> None:
     answers = {
         "put_steps": FINE,
-        "pilot": PILOTED.format(15, 5),
-        "failures": "Step redacted: 5 rows quarantined.\n- contract: 5 rows.\n  - row 3: replaced"
-        "[0].text is not copied word for word from text",
+        "pilot": PILOTED.format(15, 5).replace("redacted", "extracted"),
+        "failures": "Step extracted: 5 rows quarantined.\n- contract: 5 rows.\n  - row 3: company"
+        " is not copied word for word from text",
         "run": RAN,
         "answer_card": "…",
     }
-    talk = Conversation(model, "Redact all personal data", NOTES, upto="run")
+    job = "Extract the company and date from each receipt"
+    talk = Conversation(model, job, RECEIPTS, upto="run")
     calls = talk.all_calls(answers.__getitem__)
     names = [name for name, _ in calls]
     assert names[:4] == ["put_steps", "pilot", "failures", "put_steps"]
     assert names[4:] == ["pilot", "run", "answer_card", "finish"]
-    before, after = (arguments["steps"]["redacted"] for _, arguments in (calls[0], calls[3]))
+    before, after = (arguments["steps"]["extracted"] for _, arguments in (calls[0], calls[3]))
     assert before["quotes"] and "quotes" not in after
 
 

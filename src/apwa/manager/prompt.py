@@ -33,7 +33,7 @@ each other run side by side. There are four kinds of steps.
    {"template": "Replace every person's name in {{text}} by [NAME].",
     "over": "notes",
     "contract": {"redacted": "str", "names": "list[str]"},
-    "quotes": {"names[]": "text"}}
+    "redacts": {"redacted": {"source": "text", "replaced": "names[]"}}}
    - {{column}} marks where the instruction speaks of a column of `over`. The worker gets the
      instruction once with the columns' names, and the row's values beside it. Name every column
      that the worker needs, and no other. A template needs at least one placeholder, unless its
@@ -87,6 +87,10 @@ instead of free text wherever the answers are few. Or give a JSON Schema of an o
   from that column; copies are checked. Use it for every text that is extracted, never for what is
   rewritten, nor for dates and numbers, which get a form of their own. The column must be a
   placeholder of the template.
+- "redacts": {"redacted": {"source": "text", "replaced": "names[]"}}: for a field that is a column's
+  text with strings replaced. It is checked that each listed string stands in the source, that none
+  survives in the field, and that all else is unchanged. Use it for every redaction; it needs no
+  quotes beside it.
 - "checks": ["output.total >= 0", "output.score BETWEEN 1 AND 5", "len(output.names) <= 9"]: DuckDB
   conditions over output.field and input.column. Only for what is always true of a right answer;
   null is not true: "output.total IS NULL OR output.total >= 0" where a field may be null.

@@ -161,6 +161,9 @@ _STEP: dict[str, Any] = {
         "contract": _object("With template: field to type in short form, or a JSON Schema."),
         "checks": _names("With template: SQL conditions over output.field and input.column."),
         "quotes": _object("With template: answer path to the column it is copied from."),
+        "redacts": _object(
+            "With template: answer field to {source: column, replaced: path of the strings}."
+        ),
         "grant": _object("With template: capability to its arguments."),
         "reduce": {
             "type": "object",

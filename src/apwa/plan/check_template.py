@@ -27,6 +27,7 @@ from apwa.plan.templates import (
     check_columns,
     input_schema,
     placeholders,
+    redacts_of,
     system_text,
     tags_of,
 )
@@ -69,6 +70,7 @@ class TemplateCheck:
         self._reduce(fields)
         if schema is not None:
             self._quotes(schema)
+            self._redacts(schema)
             self._context(schema)
         if self.source is None or schema is None:
             return None
@@ -99,7 +101,9 @@ class TemplateCheck:
         if self.context is None:
             return
         tags = tags_of(placeholders(self.step.template), [ITEM])
-        contract = ContractSpec(schema, list(self.step.checks), dict(self.step.quotes))
+        contract = ContractSpec(
+            schema, list(self.step.checks), dict(self.step.quotes), redacts=redacts_of(self.step)
+        )
         tokens = count_tokens(system_text(self.step, tags, contract))
         output = self.step.limits.work().output_tokens
         if tokens + output >= self.context:
@@ -213,12 +217,34 @@ class TemplateCheck:
                 self._say(path, f"{text!r} is no path", "write field, or list[].field")
             elif why := _not_text(parts, schema):
                 self._say(path, f"{text!r} {why}", "quotes are texts of the answer")
-            if column not in shown:
-                what = f"{column!r} is not in the template, so nothing can be copied from it"
-                todo = f"use {{{{{column}}}}} in the template"
-                if self.source is not None and column not in self.source.schema.names:
-                    todo = did_you_mean(column, shown) or todo
-                self._say(path, what, todo)
+            self._shown(path, column, shown)
+
+    def _shown(self, path: Path, column: str, shown: list[str]) -> None:
+        if column not in shown:
+            what = f"{column!r} is not in the template, so nothing can be copied from it"
+            todo = f"use {{{{{column}}}}} in the template"
+            if self.source is not None and column not in self.source.schema.names:
+                todo = did_you_mean(column, shown) or todo
+            self._say(path, what, todo)
+
+    def _redacts(self, schema: Schema) -> None:
+        if self.step.redacts and self.step.reduce is not None:
+            what = "a reduce redacts nothing: its items may be answers of models"
+            self._say(("redacts",), what, "redact in the step that it ranges over")
+            return
+        shown = placeholders(self.step.template)
+        for field, redacts in self.step.redacts.items():
+            path: Path = ("redacts", field)
+            if why := _not_text((field,), schema):
+                self._say(path, f"{field!r} {why}", "it is the redacted text, a field of its own")
+            parts = quote_path(redacts.replaced)
+            if parts is None or "[]" not in parts:
+                what = f"{redacts.replaced!r} is no path of a list's texts"
+                self._say((*path, "replaced"), what, "write list[].field, or list[]")
+            elif why := _not_text(parts, schema):
+                what = f"{redacts.replaced!r} {why}"
+                self._say((*path, "replaced"), what, "it holds the strings that were replaced")
+            self._shown((*path, "source"), redacts.source, shown)
 
     # ---- reduce
 

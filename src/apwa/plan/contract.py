@@ -10,13 +10,14 @@ import datetime
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema_rs
 import msgspec
 
 from apwa.plan.mapping import resolved, without_null
-from apwa.plan.quoting import NotQuoted, Source, clipped, quote_path, replace_at
+from apwa.plan.quoting import NotQuoted, QuotePath, Source, clipped, quote_path, replace_at
+from apwa.plan.redacting import NotRedacted, redaction
 from apwa.plan.shortform import Schema
 from apwa.vocabulary import ContractSpec, ErrorKind, Values
 
@@ -76,6 +77,12 @@ class Contract:
             if (path := quote_path(text)) is not None
         ]
 
+        self._redacts = [
+            _Redacting(field, path, list(columns).index(redacted.source))
+            for field, redacted in spec.redacts.items()
+            if (path := quote_path(redacted.replaced)) is not None
+        ]
+
     def parse(self, text: str, values: Values) -> tuple[dict[str, Any], bytes]:
         """The answer in ``text`` as an object and as canonical JSON: schema order, compact.
 
@@ -93,6 +100,8 @@ class Contract:
         answer = self._fix(found)
         if self._quotes:
             answer = self._quoted(answer, values)
+        for redacting in self._redacts:
+            answer = _redacted(answer, redacting, values[redacting.place])
         return answer, _encode(answer)
 
     def _quoted(self, answer: dict[str, Any], values: Values) -> dict[str, Any]:
@@ -121,6 +130,39 @@ class Contract:
             if len(said) == _MAX_SAID:
                 break
         return "; ".join(said)
+
+
+class _Redacting(NamedTuple):
+    field: str
+    replaced: QuotePath
+    place: int  # of the source among the values
+
+
+def _redacted(answer: dict[str, Any], redacting: _Redacting, value: Any) -> dict[str, Any]:
+    """The answer with the strings that were replaced, and what was not, in the source's words."""
+    text = answer.get(redacting.field)
+    if not isinstance(text, str):
+        return answer  # the contract lets it be null
+    whole = "\n".join(_texts(value))
+    source = Source([whole])
+    listed: list[str] = []
+    said: list[str] = []
+
+    def put(where: str, string: str) -> str:
+        try:
+            listed.append(source.find(string))
+        except NotQuoted as wrong:
+            said.append(f"{where}: {wrong}")
+            return string
+        return listed[-1]
+
+    answer = replace_at(answer, redacting.replaced, put)
+    if said:
+        raise ContractBroken("; ".join(said[:_MAX_SAID]))
+    try:
+        return {**answer, redacting.field: redaction(whole, text, listed)}
+    except NotRedacted as wrong:
+        raise ContractBroken(f"{redacting.field}: {wrong}") from None
 
 
 def in_words(error: jsonschema_rs.ValidationError) -> str:

@@ -68,6 +68,15 @@ class Reduce(_Part):
     """Tokens of the items of one subtask at most (but always two items)."""
 
 
+class Redacts(_Part):
+    """What a field of the answer redacts."""
+
+    source: str
+    """The column that is redacted; the template names it."""
+    replaced: str
+    """Path of the strings in the answer that were replaced, such as ``replaced[].text``."""
+
+
 class Limits(_Part):
     """Bounds of one subtask; what is left out is apwa's own default."""
 
@@ -98,6 +107,8 @@ class TemplateStep(_Part):
     """SQL conditions over ``input.x`` and ``output.y`` that must be true."""
     quotes: dict[str, str] = {}
     """Path of a text in the answer, to the column it must be copied from."""
+    redacts: dict[str, Redacts] = {}
+    """Field of the answer, to what it redacts: no listed string may survive, and all else stays."""
     grant: dict[str, dict[str, Any]] = {}
     """Capabilities of the workers, each with its arguments."""
     reduce: Reduce | None = None

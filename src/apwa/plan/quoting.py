@@ -14,6 +14,7 @@ from typing import Any
 
 _LEAST = 2
 _PLAIN = str.maketrans("“”„«»‘’‚–—‑−", '"""""\'\'\'----', "\u00ad\u200b\ufeff")
+_RUN = re.compile(r"(?P<plain>[!-~]+)|(?P<space>\s+)|.", re.S)
 _STEP = re.compile(r"([^.\[\]]+)(\[\])?(?:\.|$)|(\[\])(?:\.|$)")
 
 QuotePath = tuple[str, ...]
@@ -70,18 +71,21 @@ def fold(text: str) -> tuple[str, list[int]]:
     """The folded text, and for each of its characters the place of the original one."""
     folded: list[str] = []
     places: list[int] = []
-    for place, character in enumerate(text):
-        if character.isspace():
-            if not folded or folded[-1] != " ":
-                folded.append(" ")
-                places.append(place)
+    for found in _RUN.finditer(text):
+        start, stop = found.span()
+        run = found.group()
+        if found.lastgroup == "plain":
+            folded.append(run)
+            places.extend(range(start, stop))
             continue
-        plain = character.translate(_PLAIN)
-        if not plain.isascii():
-            plain = unicodedata.normalize("NFKD", plain)
-        for part in plain:
+        if found.lastgroup == "space":
+            if not folded or folded[-1] != " ":  # one was there before a character that folds away
+                folded.append(" ")
+                places.append(start)
+            continue
+        for part in unicodedata.normalize("NFKD", run.translate(_PLAIN)):
             folded.append(" " if part.isspace() else part)
-            places.append(place)
+            places.append(start)
     return "".join(folded), places
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from apwa.plan.model import TemplateStep
 from apwa.plan.shapes import GrantCard, TableShape
 from apwa.plan.shortform import contract_schema
-from apwa.vocabulary import ContractSpec, Granted, Price, TagSpec, Values, WorkSpec
+from apwa.vocabulary import ContractSpec, Granted, Price, Redacted, TagSpec, Values, WorkSpec
 
 WORKER_LOOP_VERSION = 1
 """Part of reuse keys: raised when the worker's loop would answer the same request otherwise."""
@@ -88,7 +88,11 @@ def build_spec(
     columns = list(dict.fromkeys([*(tag.column for tag in tags), *used]))
     types = {column: str(shape.schema.field(column).type) for column in used}
     contract = ContractSpec(
-        contract_schema(step.contract), list(step.checks), dict(step.quotes), types
+        contract_schema(step.contract),
+        list(step.checks),
+        dict(step.quotes),
+        types,
+        redacts_of(step),
     )
     granted = [Granted(grant, dict(arguments)) for grant, arguments in step.grant.items()]
     versions = {grant: grants[grant].version for grant in step.grant if grant in grants}
@@ -130,6 +134,11 @@ def build_spec(
     )
 
 
+def redacts_of(step: TemplateStep) -> dict[str, Redacted]:
+    """What a template's fields redact, as its workers' contract says it."""
+    return {field: Redacted(r.source, r.replaced) for field, r in step.redacts.items()}
+
+
 def system_text(step: TemplateStep, tags: Sequence[TagSpec], contract: ContractSpec) -> str:
     """The whole system message of a template's workers."""
     names = {tag.column: f"<{tag.name}>" for tag in tags}
@@ -156,6 +165,13 @@ def system_text(step: TemplateStep, tags: Sequence[TagSpec], contract: ContractS
             f"{path} from {names.get(column, column)}" for path, column in contract.quotes.items()
         )
         ending.append(f"These fields must be copied word for word from the data: {copied}")
+    for field, redacted in contract.redacts.items():
+        source = names.get(redacted.source, redacted.source)
+        ending.append(
+            f"{field} must be the text of {source} with each string of {redacted.replaced} replaced"
+            " wherever it stands, and all else unchanged, white space too. Each of these strings"
+            f" must be copied word for word from {source}."
+        )
     return "\n\n".join([*parts, "\n".join(ending)])
 
 

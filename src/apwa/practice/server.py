@@ -18,6 +18,7 @@ from aiohttp import web
 from apwa.practice.chairs import Chair
 from apwa.practice.costumes import COSTUMES, as_call, forced
 from apwa.practice.faults import Dice
+from apwa.practice.slips import slip
 from apwa.practice.wire import (
     FINGERPRINT,
     MODEL,
@@ -145,9 +146,11 @@ class PracticeServer:
 
     def _spoilt(self, answer: Answer, drawn: frozenset[str]) -> Answer:
         """The answer as a model that misbehaves gives it."""
-        for name in ("refuse", "empty", "broken", "ignore_schema", "obey"):
+        for name in ("refuse", "empty", "broken", "ignore_schema", "obey", "slip"):
             if name not in drawn or (answer.calls and name in ("broken", "ignore_schema")):
                 continue
+            if name == "slip" and slip(answer.text) == answer.text:
+                continue  # no redaction, or nothing in it to be replaced
             self._dice.count(name)
             if name == "refuse":
                 return Answer("I'm sorry, but I can't help with that.", refused=True)
@@ -157,6 +160,8 @@ class PracticeServer:
                 return Answer(answer.text[: max(1, len(answer.text) * 2 // 3)])
             if name == "ignore_schema":
                 return Answer("Sure! I have read it with care and it is all quite clear.")
+            if name == "slip":
+                return Answer(slip(answer.text))
         return answer
 
     def _refusal(self, refused: Refused) -> web.Response:

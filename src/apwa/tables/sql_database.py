@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from apwa.tables.pieces import pieces_of
 from apwa.tables.sql_rules import (
     Node,
     SqlProblem,
@@ -30,6 +30,11 @@ _MEMORY = "1GB"
 _BATCH_ROWS = 2048
 _MESSAGE_CHARS = 400
 _END = re.compile(r";(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*\Z", re.DOTALL)
+_OURS = re.compile(r"^Python exception occurred while executing the UDF: ValueError: ")
+_CHUNK = """
+    CREATE TEMP MACRO chunk(text, max_tokens) AS chunk_pieces(text, max_tokens, 0),
+                            (text, max_tokens, overlap) AS chunk_pieces(text, max_tokens, overlap)
+"""
 _MACROS = {
     "date_add", "days_in_month", "fdiv", "if", "json", "nullif", "split_part",
 }  # fmt: skip
@@ -52,7 +57,8 @@ class Database:
         self._connection.execute("SET TimeZone = 'UTC'")
         make: Any = self._connection.create_function
         make("tokens", _tokens, ["VARCHAR"], "BIGINT", type="arrow")
-        make("chunk", _chunks, ["VARCHAR", "BIGINT"], "VARCHAR[]", type="arrow")
+        make("chunk_pieces", _chunks, ["VARCHAR", "BIGINT", "BIGINT"], "VARCHAR[]", type="arrow")
+        self._connection.execute(_CHUNK)
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
@@ -125,7 +131,8 @@ def shortened(error: Exception, text: Text) -> SqlProblem:
     """DuckDB's own words, without candidates by the dozen, and the place if it can be told."""
     whole = str(error)
     head = re.split(r"\n\s*\n|\n\tCandidate|\nCandidate functions", whole)[0]
-    message = re.sub(r"^[A-Za-z ]+ Error: ", "", " ".join(head.split()))[:_MESSAGE_CHARS]
+    message = re.sub(r"^[A-Za-z ]+ Error: ", "", " ".join(head.split()))
+    message = _OURS.sub("", message)[:_MESSAGE_CHARS]
     quoted = re.search(r"\"([^\"]+)\"|name (\S+) does not exist|'(\w+)\(", head)
     word = next((g for g in quoted.groups() if g), "") if quoted else ""
     return text.problem_about(message, word)
@@ -136,14 +143,15 @@ def _tokens(texts: pa.ChunkedArray) -> pa.Array:
     return pa.array([None if v is None else count_tokens(v) for v in values], pa.int64())
 
 
-def _chunks(texts: pa.ChunkedArray, limits: pa.ChunkedArray) -> pa.Array:
-    pairs = zip(texts.to_pylist(), limits.to_pylist(), strict=True)
-    pieces = [None if t is None or n is None else _splitter(max(1, n)).chunks(t) for t, n in pairs]
-    return pa.array(pieces, pa.list_(pa.string()))
-
-
-@cache
-def _splitter(max_tokens: int) -> Any:
-    from semantic_text_splitter import TextSplitter
-
-    return TextSplitter.from_tiktoken_model("gpt-4o", max_tokens)
+def _chunks(texts: pa.ChunkedArray, limits: pa.ChunkedArray, overlaps: pa.ChunkedArray) -> pa.Array:
+    rows = list(zip(texts.to_pylist(), limits.to_pylist(), overlaps.to_pylist(), strict=True))
+    found: list[list[str] | None] = [None] * len(rows)
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, (text, limit, overlap) in enumerate(rows):
+        if text is not None and limit is not None and overlap is not None:
+            by_size.setdefault((limit, overlap), []).append(number)
+    for size, numbers in by_size.items():
+        cut = pieces_of([rows[number][0] for number in numbers], *size)
+        for number, pieces in zip(numbers, cut, strict=True):
+            found[number] = pieces
+    return pa.array(found, pa.list_(pa.string()))

@@ -41,6 +41,13 @@ class TagSpec(msgspec.Struct, frozen=True):
     name: str  # [a-z0-9_]{1,32}, never the raw header
 
 
+class Redacted(msgspec.Struct, frozen=True):
+    """A field that is a column's text with the listed strings replaced, and all else as it is."""
+
+    source: str  # the column
+    replaced: str  # path of the strings in the answer, such as replaced[].text
+
+
 class ContractSpec(msgspec.Struct, frozen=True):
     """What an answer must satisfy, as plain data."""
 
@@ -48,6 +55,7 @@ class ContractSpec(msgspec.Struct, frozen=True):
     checks: list[str] = []  # SQL conditions over input.x and output.y
     quotes: dict[str, str] = {}  # path of a field in the answer -> source column
     input_types: dict[str, str] = {}  # column -> Arrow type in words, of columns that checks use
+    redacts: dict[str, Redacted] = {}  # field of the answer -> what it redacts
 
 
 class WorkSpec(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from apwa.practice.families.pii import find_personal_data
+from apwa.practice.families.pii import Span, find_personal_data
 
 TAGS: Mapping[str, tuple[str, ...]] = {
     "PERSON": ("NAME", "PERSON", "PERSON_NAME", "FULL_NAME"),
@@ -48,15 +48,33 @@ def redact(text: str, allowed: Sequence[str] = (), instruction: str = "") -> Red
     replaced: list[Replaced] = []
     last = 0
     only = wanted_labels(instruction)
-    for span in find_personal_data(text):
-        if only and span.label not in only:
-            continue
+    found = [span for span in find_personal_data(text) if not only or span.label in only]
+    for span in _everywhere(text, found):
         tag = tag_name(span.label, allowed, instruction)
         pieces += [text[last : span.start], f"[{tag.strip('[]')}]"]
         replaced.append(Replaced(text[span.start : span.end], tag))
         last = span.end
     pieces.append(text[last:])
     return Redaction("".join(pieces), tuple(replaced))
+
+
+def _everywhere(text: str, found: Sequence[Span]) -> list[Span]:
+    """The spans, and further places where the same words stand."""
+    kinds = {name for names in TAGS.values() for name in names}
+    spans = [
+        span
+        for span in found
+        if span.end - span.start > 1 and text[span.start : span.end].upper() not in kinds
+    ]
+    labels = {text[span.start : span.end]: span.label for span in spans}
+    for words in sorted(labels, key=len, reverse=True):
+        name = words[0].isupper() and words.isalpha()
+        for place in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.I):
+            if name and place.group().islower():  # Mark is somebody, mark is not
+                continue
+            if all(place.end() <= s.start or s.end <= place.start() for s in spans):
+                spans.append(Span(place.start(), place.end(), labels[words]))
+    return sorted(spans, key=lambda span: span.start)
 
 
 def tag_name(label: str, allowed: Sequence[str], instruction: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 Step = dict[str, Any]
 
 _LOOSER_OUTPUT_TOKENS = 8_192
+_LOOSENED = ("str", "int", "float", "bool", "date")
 
 
 def mend_problems(steps: dict[str, Step], problems: str) -> dict[str, Step]:
@@ -23,7 +24,7 @@ def mend_problems(steps: dict[str, Step], problems: str) -> dict[str, Step]:
         mended = copy.deepcopy(step)
         for field in re.findall(r"'(\w+)' is already", own):
             _rename(mended, field, f"new_{field}")
-        for part in ("quotes", "checks", "grant", "limits"):
+        for part in ("quotes", "redacts", "checks", "grant", "limits"):
             if re.search(rf"\b{part}\b", own):
                 mended.pop(part, None)
         if mended != step:
@@ -50,9 +51,10 @@ def mend_failures(step: Step, failures: str) -> Step | None:
         if re.search(r"copied|quote|word for word|does not occur|not found in", failures, re.I):
             mended.pop("quotes", None)
         mended.pop("checks", None)
+        held = cast("dict[str, Any]", step.get("redacts") or {})  # never loosened: it would leak
         if "reduce" not in step:
             mended["contract"] = {
-                name: f"{kind}?" if kind in ("str", "int", "float", "bool", "date") else kind
+                name: f"{kind}?" if kind in _LOOSENED and name not in held else kind
                 for name, kind in cast("dict[str, Any]", step["contract"]).items()
             }
     return mended if mended != step else None

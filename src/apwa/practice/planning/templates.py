@@ -30,7 +30,7 @@ def template_for(
             step: Step = {
                 "template": words,
                 "contract": {redacted: "str", replaced: "list[{text: str, tag: str}]"},
-                "quotes": {f"{replaced}[].text": column},
+                "redacts": {redacted: {"source": column, "replaced": f"{replaced}[].text"}},
             }
             return step, f"Personal data in {column} is replaced by tags."
         case "extract":
