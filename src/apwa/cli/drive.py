@@ -68,10 +68,10 @@ async def drive_new(
         print_dry_run(steps)
     if ended.ending.state == "planned" and show_plan:
         _give_plan(ended.directory, plan_to)
-    print_summary(ended, quiet=looks.quiet or looks.display == "json")
     if show_rows and ended.ending.state == "done":
         with RunReader(ended.directory) as reader:
             print_rows(reader.table(ended.ending.answer), show_rows)
+    print_summary(ended, quiet=looks.quiet or looks.display == "json")
     return ended.ending.exit_code
 
 

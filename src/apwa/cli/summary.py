@@ -35,13 +35,8 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
         say(f"  {ending.remedy}")
     if ending.words:
         say(f"\n{ending.words}\n")
-    if ending.state == "done":
-        say(
-            f"  rows        {ending.rows:,} = {ending.done:,} done + {ending.quarantined:,}"
-            f" quarantined + {ending.skipped:,} skipped"
-        )
-        if ending.quarantined_before:
-            say(f"  earlier     {ending.quarantined_before:,} quarantined in earlier steps")
+    if ending.quarantined_before:
+        say(f"  earlier     {ending.quarantined_before:,} quarantined in earlier steps")
     _failures(ended)
     say(f"  spent       {usage_words(ended.usage)}")
     for path in paths:
@@ -54,6 +49,11 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
         say(f"\nWork the quarantined rows again with: apwa retry {directory.name}")
     elif ending.state == "planned":
         say(f"\nRun it with: apwa resume {directory.name}, or apwa run PLAN --table …")
+    step = f"of step {ending.step} " if ending.step and ending.state != "done" else ""
+    say(
+        f"\n{ending.rows:,} rows {step}= {ending.done:,} done + {ending.quarantined:,} quarantined"
+        f" + {ending.skipped:,} skipped"
+    )
 
 
 def _failures(ended: Ended) -> None:

@@ -244,8 +244,7 @@ class Scheduler:
             if result.kind is None:
                 step.done += 1
             else:
-                step.quarantined += 1
-                step.kinds[result.kind] += 1
+                step.set_aside(result.kind, result.message)
             if result.attempts:
                 step.spend(result.attempts)
 

@@ -67,6 +67,7 @@ class StepJob:
             thread, so it may read files.
         known: Results that answer equal requests (by reuse key), for instance the pilot's.
         share: Whether equal requests in flight share one call.
+        hidden: What its failures say may quote sensitive values, and is not to be shown.
     """
 
     scope: str
@@ -78,6 +79,7 @@ class StepJob:
     quarantined: int = 0
     known: Mapping[bytes, StoredResult] = field(default_factory=dict)
     share: bool = True
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,11 @@ class Course:
         failed = sum(c.end.quarantined for c in self.piloted.values())
         rows = sum(len(s.usages) for s in self._samples(walk))
         f = self.forecast
-        self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
+        self.desk.emit(
+            PilotDone(
+                self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens, f.reasoning
+            )
+        )
         return f
 
     def _forecast_name(self) -> str:

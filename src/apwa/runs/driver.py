@@ -20,6 +20,7 @@ from apwa.runs.ending import Ended, Ending, done_ending, ending_of
 from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
 from apwa.runs.settings import RunRequest
+from apwa.runs.so_far import so_far
 from apwa.runs.workbench import RunWorkbench
 from apwa.vocabulary import (
     Approve,
@@ -184,6 +185,8 @@ class Driver:
         try:
             await desk.executor.close()  # settles what is in flight: now the spending is known
             usage = desk.reader.spent()
+            if ending.state != "done":
+                ending = await asyncio.to_thread(so_far, self.course, ending)
             await asyncio.to_thread(write_report, self.course, ending)
         except (ApwaError, OSError) as error:
             ending = _said(ending, error)

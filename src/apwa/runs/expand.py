@@ -31,11 +31,16 @@ class Fit:
     system_tokens: int
     output_tokens: int
 
+    @property
+    def room(self) -> int:
+        """Tokens that are left for the row."""
+        return (self.context or 0) - self.system_tokens - self.output_tokens
+
     def trouble(self, text_bytes: int, count: Iterator[int]) -> str:
         """Why the row does not fit, in words; empty if it does, or if nobody knows."""
         if self.context is None:
             return ""
-        room = self.context - self.system_tokens - self.output_tokens
+        room = self.room
         if text_bytes <= room:  # no text has more tokens than bytes
             return ""
         tokens = next(count)

@@ -8,11 +8,12 @@ from pyroaring import BitMap
 
 from apwa.executor import StepJob
 from apwa.plan import TemplateStep
-from apwa.runs.closing import close_sample, close_template
+from apwa.runs.closing import close_sample, close_template, made_sensitive
 from apwa.runs.expand import expand, fit_of
 from apwa.runs.settling import Known, piloted, settle, without_again
 from apwa.runs.state import StepState, save_state
 from apwa.runs.walk import Closed, Stopped, Walk, digest
+from apwa.runs.windows import check_window
 from apwa.vocabulary import PILOT, WorkSpec
 from apwa.vocabulary.events import StepOpened
 
@@ -23,6 +24,7 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
     source = walk.source(step.over)
     rows = await asyncio.to_thread(walk.sampled, step.over)
     spec = await desk.spec(name, step, walk.checked)
+    await check_window(desk, step, spec, source.table)
     state, known = await _settle(walk, name, step, spec, source, rows)
     standing = state.standing(reader, scope, name, rows)
     todo = rows - standing.settled
@@ -46,6 +48,7 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
                     without_again, known, spec, source.table, todo, state
                 ),
                 share=desk.shareable(spec),
+                hidden=bool(made_sensitive(spec, source.table)),
             )
         )
         if end.paused:

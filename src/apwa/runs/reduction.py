@@ -115,6 +115,7 @@ class LevelJob:
                 quarantined=len(before.quarantined),
                 known=await asyncio.to_thread(self._known, todo, state),
                 share=desk.shareable(self.spec),
+                hidden=bool(made_sensitive(self.spec, self.table)),
             )
         )
         if end.paused:

@@ -27,7 +27,7 @@ from apwa.vocabulary.errors import (
 )
 from apwa.vocabulary.identity import PILOT, RUN, ResultKey, RowKey, new_run_id, reuse_key
 from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
-from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Usage
+from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Tier, Usage
 from apwa.vocabulary.work import (
     Attempt,
     ContractSpec,
@@ -71,6 +71,7 @@ __all__ = [
     "RunFailed",
     "Scope",
     "TagSpec",
+    "Tier",
     "Traits",
     "Usage",
     "Values",

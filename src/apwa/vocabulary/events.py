@@ -152,6 +152,7 @@ class PilotDone(_Event, frozen=True):
     cost_nusd: tuple[int, int, int] | None
     seconds: tuple[float, float, float]
     tokens: tuple[int, int, int]
+    reasoning: int = 0  # of the likely tokens
 
 
 class ApprovalNeeded(_Event, frozen=True):

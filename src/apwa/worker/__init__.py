@@ -4,7 +4,7 @@ It sees its own row and its template's capabilities, nothing else. It schedules 
 no row and writes nowhere.
 """
 
-from apwa.worker.calls import CallLog
+from apwa.worker.calls import CallLog, bound_of, usage_of
 from apwa.worker.checks import Evaluator
 from apwa.worker.loop import NotAccepted, OutOfTurns, agent_loop, spoken, unanswered
 from apwa.worker.meter import Meter
@@ -21,10 +21,12 @@ __all__ = [
     "OutOfTurns",
     "Toolbox",
     "agent_loop",
+    "bound_of",
     "read_transcript",
     "request_of",
     "solve",
     "spoken",
     "transcript_of",
     "unanswered",
+    "usage_of",
 ]

@@ -57,6 +57,6 @@ def bound_of(size_bytes: int, output_tokens: int, price: Price | None) -> Usage:
     """The most that a call may take: no text has more tokens than bytes."""
     money = None
     if price is not None:
-        dearest = max(price.input_nusd, price.cached_nusd or 0.0)
-        money = math.ceil(size_bytes * dearest + output_tokens * price.output_nusd)
+        tier = price.dearest(size_bytes)
+        money = math.ceil(size_bytes * tier.input_nusd + output_tokens * tier.output_nusd)
     return Usage(1, size_bytes, output_tokens, cost_nusd=money)

@@ -200,9 +200,10 @@ def _pilot_words(event: PilotDone) -> str:
         cost = f"{likely} ({low} to {high})"
     seconds = [duration(s) for s in event.seconds]
     low_tokens, tokens, high_tokens = event.tokens
+    thoughts = f", {event.reasoning:,} of them reasoning" if event.reasoning else ""
     return (
         f"pilot done: {event.rows:,} answers, {event.failed:,} failed; forecast of the full run:"
-        f" {tokens:,} tokens ({low_tokens:,} to {high_tokens:,}), {cost},"
+        f" {tokens:,} tokens ({low_tokens:,} to {high_tokens:,}){thoughts}, {cost},"
         f" {seconds[1]} ({seconds[0]} to {seconds[2]})"
     )
 
