@@ -81,13 +81,17 @@ async def drive_again(
     looks: Looks,
     again: Again | None,
     plan: tuple[str, str] | None,
+    *,
+    finish: bool,
 ) -> int:
-    """Take a run up and drive it; the exit code."""
+    """Take a run up and drive it, or only ``finish`` it with what it has; the exit code."""
     screen = _Screen(looks)
     async with screen.live():
         driver = await take_up(
             directory, changes, again=again, plan=plan, ask=screen.ask, listeners=[screen.show]
         )
+        if finish:
+            driver.finish()
         async with _ctrl_c(driver):
             ended = await driver.drive(resumed=True)
     print_summary(ended, quiet=looks.quiet or looks.display == "json")

@@ -1,4 +1,4 @@
-"""The verbs that look at runs and steer them from outside: runs, show, export, cancel, purge."""
+"""The verbs that look at runs from outside: runs, show, watch, export, purge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from apwa.cli.flags import Looks
 from apwa.cli.settings import current
 from apwa.cli.words import safe, say
-from apwa.vocabulary import ApwaError, Cancel, Misuse, Pause
+from apwa.vocabulary import ApwaError, Misuse
 from apwa.vocabulary.numbers import money
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def show(
     if (there := detached_run(run)) is not None:
         more = ["--step", step] * bool(step) + ["--row", row] * bool(row) + ["--events"] * events
         return forward(there, ["show", there.name, *more])
-    with RunReader(_find(run)) as reader:
+    with RunReader(named_run(run)) as reader:
         if events:
             return _events(reader)
         if row:
@@ -114,42 +114,9 @@ def export(
         check_target(output, force)
         stats = ["--with-stats"] * with_stats
         return export_detached(there, ["export", there.name, table, *stats], output)
-    with RunReader(_find(run)) as reader:
+    with RunReader(named_run(run)) as reader:
         for path in reader.export(table, output, force=force, stats=with_stats):
             print(path)
-    return 0
-
-
-def cancel(
-    run: str = "last",
-    /,
-    *,
-    now: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    pause: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-) -> int:
-    """Stop a run that another process drives.
-
-    Parameters
-    ----------
-    run
-        The run's id, a part of it that is its own, or last.
-    now
-        Do not wait for what is in flight.
-    pause
-        Only pause it: it can be resumed either way.
-    """
-    from apwa.cli.detached import detached_run, forward
-    from apwa.journal import is_driven
-    from apwa.runs import send_command
-
-    if (there := detached_run(run)) is not None:
-        more = ["--now"] * now + ["--pause"] * pause
-        return forward(there, ["cancel", there.name, *more])
-    directory = _find(run)
-    if not is_driven(directory.journal):
-        raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")
-    send_command(directory, Pause() if pause else Cancel(now))
-    say(f"Asked run {directory.name} to stop; see: apwa show {directory.name}")
     return 0
 
 
@@ -168,7 +135,7 @@ def watch(run: str = "last", /, *, looks: Looks = _LOOKS) -> int:
 
     if (there := detached_run(run)) is not None:
         return watch_detached(there, looks)
-    directory = _find(run)
+    directory = named_run(run)
     display = make_display("none" if looks.quiet else looks.display, sys.stderr)
     since, driven = 0, True
     try:
@@ -206,7 +173,7 @@ def purge(run: str, /) -> int:
         if code == 0:
             there.forget()
         return code
-    directory = _find(run)
+    directory = named_run(run)
     if is_driven(directory.journal):
         raise Misuse("the run is being driven", directory.name, "Cancel it first.")
     directory.remove()
@@ -225,7 +192,8 @@ def plan_schema() -> int:
 # ---- parts of show
 
 
-def _find(run: str) -> RunDirectory:
+def named_run(run: str) -> RunDirectory:
+    """The run that a person means. Raises Misuse."""
     from apwa.runs import find_run, home_of
 
     env, _ = current()

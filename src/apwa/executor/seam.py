@@ -45,7 +45,8 @@ class Work:
     """One expanded subtask on its way to the scheduler.
 
     ``refused`` is set for a row that cannot be worked (unreadable, too long): the executor
-    quarantines it as it stands, without a call: (kind, message).
+    quarantines it as it stands, without a call: (kind, message). ``answered``: an answer that is
+    known to do, from an earlier run or an earlier contract: the row takes it, without a call.
     """
 
     ordinal: int
@@ -54,6 +55,7 @@ class Work:
     values: Values
     size_bytes: int
     refused: tuple[str, str] | None = None  # (ErrorKind value, message)
+    answered: StoredResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

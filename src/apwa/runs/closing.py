@@ -223,6 +223,22 @@ def status_counts(table: Table) -> StatusCounts:
     return StatusCounts(table.rows, seen["done"], seen["quarantined"], seen["skipped"])
 
 
+def skipped_rows(table: Table, most: int) -> list[str]:
+    """The keys of the first so many skipped rows; their positions where keys are sensitive."""
+    if STATUS not in table.schema.names:
+        return []
+    by_key = bool(table.key) and not table.sensitive & set(table.key)
+    found: list[str] = []
+    for first, batch in table.batches([STATUS]):
+        skipped = [
+            first + i for i, word in enumerate(batch.column(0).to_pylist()) if word == "skipped"
+        ]
+        for ordinal in skipped[: most - len(found)]:
+            keys = table.row_keys(ordinal, ordinal + 1) if by_key else iter([str(ordinal + 1)])
+            found += keys
+    return found
+
+
 def select_rows(table: Table, ordinals: BitMap, into: Path) -> Table:
     """A table of just these rows, without status and error, for queries."""
     schema = without_ending(table.schema)

@@ -106,6 +106,10 @@ class Endpoints:
         )
         return Endpoint(spec, opened, traits, price, context)
 
+    def unpriced(self) -> str:
+        """A model of the run whose price is unknown; empty if there is none."""
+        return next((e.spec for e in self._open.values() if e.price is None), "")
+
     async def _price(self, spec: str, opened: OpenedModel) -> Price | None:
         """The price by which the run counts: the user's, else the one that it began with."""
         price = own_price(opened.endpoint, opened.model_name, self._settings.prices)

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from apwa.journal import JournalReader
 from apwa.plan import TemplateStep
+from apwa.runs.closing import skipped_rows
 from apwa.runs.course import Course
-from apwa.runs.desk import hides
 from apwa.runs.ending import Ending
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast
+from apwa.runs.specs import hides
 from apwa.runs.untrusted import fenced, rows_of, some_done, untrusted
 from apwa.vocabulary import PILOT, RUN, Usage
 from apwa.vocabulary.events import (
+    AnswersReused,
     ClusterFound,
     EndpointFound,
     HostChanged,
@@ -29,6 +31,7 @@ from apwa.vocabulary.numbers import duration, money
 _EXAMPLES = 3  # of a failure kind, in a report
 _MORE_EXAMPLES = 8  # where the manager asks for them
 _CLIP = 300
+_MISSING = 1000  # missing rows, by key
 
 
 def usage_words(usage: Usage) -> str:
@@ -139,7 +142,9 @@ def write_report(course: Course, ending: Ending) -> None:
     if ending.words:
         lines += ["## Answer", "", ending.words, ""]
     lines += _steps(course)
+    lines += _missing(course)
     lines += _forecast_and_actual(course)
+    lines += _reused(desk.reader)
     lines += _prices(desk.reader)
     lines += _failures(course)
     lines += _hosts(desk.reader)
@@ -171,6 +176,19 @@ def _steps(course: Course) -> list[str]:
         cells += [f"{usage.calls:,}", f"{usage.tokens:,}", money(usage.cost_nusd)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _missing(course: Course) -> list[str]:
+    """The rows that a run which was finished early leaves out."""
+    if not course.desk.finishing:
+        return []
+    lines: list[str] = []
+    for name, closed in course.finished.items():
+        if closed.end.skipped and (keys := skipped_rows(closed.table, _MISSING)):
+            more = closed.end.skipped - len(keys)
+            rest = f" and {more:,} more" if more > 0 else ""
+            lines += [f"Step {name}: {', '.join(keys)}{rest}", ""]
+    return ["## Missing rows", "", *(lines or ["None.", ""])]
 
 
 def _forecast_and_actual(course: Course) -> list[str]:
@@ -244,6 +262,17 @@ def _sum(course: Course, scope: str) -> Usage:
         if isinstance(step, TemplateStep):
             total += course.desk.reader.counts(scope, name).usage
     return total
+
+
+def _reused(reader: JournalReader) -> list[str]:
+    """Rows that needed no call, and where their answers come from."""
+    lines = [
+        f"- Step {event.step}: {event.rows:,} of {event.of:,} rows "
+        + (f"from run {event.run}" if event.run else "from answers under an earlier contract")
+        for numbered in _all_events(reader)
+        if isinstance(event := numbered.event, AnswersReused)
+    ]
+    return ["## Reused answers", "", *lines, ""] if lines else []
 
 
 def _prices(reader: JournalReader) -> list[str]:

@@ -7,8 +7,8 @@ from pyroaring import BitMap
 
 from apwa.plan import TemplateStep
 from apwa.runs.course import Course
-from apwa.runs.desk import kept_spec
 from apwa.runs.ending import Ending
+from apwa.runs.specs import kept_spec
 from apwa.runs.state import load_state
 from apwa.tables import Table
 from apwa.vocabulary import RUN
