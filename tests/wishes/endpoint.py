@@ -74,6 +74,7 @@ class Scripted:
         self.url = url
         self.requests: list[Request] = []
         self.in_flight = 0
+        self.probe_tokens = 0  # what it says it has read of the probe, if not all
         self.lock = threading.Lock()
 
     @property
@@ -104,7 +105,8 @@ def serving(answer: Answer) -> Iterator[Scripted]:
                 scripted.in_flight += 1
             request = self._note(raw)
             if PROBE in request.raw.decode():
-                reply = says({PROBE: "grapefruit-71"}, request)
+                counted = scripted.probe_tokens or size(request)
+                reply = says({PROBE: "grapefruit-71"}, request, prompt_tokens=counted)
             else:
                 reply = scripted.answer(request)
             with scripted.lock:

@@ -20,6 +20,7 @@ from apwa.vocabulary.numbers import money
 if TYPE_CHECKING:
     from apwa.journal import StoredResult
     from apwa.runs import RunDirectory, RunReader
+    from apwa.vocabulary import Attempt
 
 
 _LOOKS = Looks()
@@ -293,16 +294,23 @@ def _result(result: StoredResult, *, hidden: bool) -> None:
     if result.raw and not hidden:
         print(f"    the model's own text: {safe(result.raw[:2000])}")
     for attempt in result.attempts:
-        usage = attempt.usage
         how = "went well" if attempt.kind is None else attempt.kind.value
-        print(
-            f"    call {attempt.call_id} to {attempt.model}: {how}, {usage.input_tokens:,} tokens"
-            f" in{_of_them(usage.cached_tokens, 'cached')}, {usage.output_tokens:,}"
-            f" out{_of_them(usage.reasoning_tokens, 'reasoning')}, {money(usage.cost_nusd)},"
-            f" {attempt.duration_s:.2f} s"
-        )
+        print(f"    call {attempt.call_id} to {attempt.model}: {how}, {_took(attempt)}")
     if result.transcript and not hidden:
         _conversation(result.transcript)
+
+
+def _took(attempt: Attempt) -> str:
+    """What a call took; where its outcome is unknown, the most that it may have been."""
+    usage = attempt.usage
+    tokens = "tokens unknown"
+    if attempt.counted:
+        tokens = (
+            f"{usage.input_tokens:,} tokens in{_of_them(usage.cached_tokens, 'cached')},"
+            f" {usage.output_tokens:,} out{_of_them(usage.reasoning_tokens, 'reasoning')}"
+        )
+    most = "at most " if attempt.bound else ""
+    return f"{most}{tokens}, {money(usage.cost_nusd)}, {attempt.duration_s:.2f} s"
 
 
 def _of_them(tokens: int, what: str) -> str:

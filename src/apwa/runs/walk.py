@@ -85,7 +85,10 @@ class Walk:
         allowed = (allowed - self.answered.get(name, BitMap())) or allowed
         table = self.source(name).table
         picked = BitMap(pilot_ordinals(table, self.sample, self.desk.settings.seed)) & allowed
-        return picked or BitMap(list(allowed)[: self.sample])
+        rest = allowed - picked
+        missing = min(self.sample - len(picked), len(rest))
+        # of a selection, or of what earlier runs have left: spread over it
+        return picked | BitMap(rest[n * len(rest) // missing] for n in range(missing))
 
     def taken_up(self, name: str, step: TemplateStep, spec: WorkSpec) -> StepState:
         """The step's state under its template as it is now.

@@ -37,9 +37,17 @@ class CallLog:
         return self.calling or bool(self.attempts)
 
     def add(
-        self, call_id: str, model: str, kind: ErrorKind | None, usage: Usage, took_s: float
+        self,
+        call_id: str,
+        model: str,
+        kind: ErrorKind | None,
+        usage: Usage,
+        took_s: float,
+        *,
+        bound: bool = False,
     ) -> None:
-        self.attempts.append(Attempt(call_id, model, kind, usage, took_s))
+        """Note a call. ``bound``: ``usage`` is the most that it may have taken."""
+        self.attempts.append(Attempt(call_id, model, kind, usage, took_s, bound))
 
 
 def new_call_id() -> str:
