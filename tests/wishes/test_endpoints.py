@@ -139,9 +139,10 @@ def test_07_tokens_that_all_went_into_thinking_are_a_kind_of_their_own_and_the_r
                     completion_tokens_details=details)  # fmt: skip
 
     served = serve(thinks)
-    ended = cli(*run_words(served.model, plan="long.yaml"))
+    ended = cli(*run_words(served.model, "--concurrency", "2", plan="long.yaml"))
     assert ended.code == 0, ended.err
-    assert set(limits) == {100, 400} and limits.count(100) <= 10, "the step keeps the larger limit"
+    # two at once, in the pilot and in the full run
+    assert set(limits) == {100, 400} and limits.count(100) <= 4, "the step keeps the larger limit"
     assert "of them reasoning" in ended.err, "in the forecast"
     row = next(li for li in report(tmp_path).splitlines() if li.startswith("| of them reasoning"))
     forecast, actual = (int(row.split("|")[n].replace(",", "")) for n in (2, 4))
