@@ -46,7 +46,7 @@ def test_the_core_alone_runs_the_demo_to_its_end(core: Environment, tmp_path: Pa
 def test_the_core_alone_says_what_each_verb_does(core: Environment, tmp_path: Path) -> None:
     whole = core.apwa("--help", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    verbs = re.findall(r"^\s{2,}([a-z][a-z-]+)\s{2,}\S", whole.stdout, re.MULTILINE)
+    verbs = re.findall(r"^│ ([a-z][a-z-]+)\s{2,}\S", whole.stdout, re.MULTILINE)
     assert {"run", "resume", "finish", "change", "doctor"} <= set(verbs)
     for verb in verbs:
         told = core.apwa(verb, "--help", cwd=tmp_path)
