@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import genai_prices
 import pytest
 
 from apwa.models import Tokens, cost, price_of
-from apwa.vocabulary import Misuse, Price
+from apwa.vocabulary import Misuse, Price, Tier
+from apwa.worker import bound_of
 
 _TABLE = {"openai:mine": {"input": 1.0, "output": 2.0, "cached": 0.1}}
 
@@ -47,3 +49,35 @@ def test_a_price_that_is_none_is_refused_in_words() -> None:
     for row in ({"input": 1.0}, {"input": -1.0, "output": 1.0}, {"in": 1.0, "output": 1.0}):
         with pytest.raises(Misuse, match="not to be understood"):
             price_of("openai", "mine", {"mine": row})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "model"),
+    [
+        ("google", "gemini-2.5-pro"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("openai", "gpt-5.4"),
+        ("openai", "gpt-4o"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000, 199_999, 200_000, 200_001, 272_000, 272_001, 900_000])
+def test_a_long_prompt_is_counted_by_its_own_tier_as_the_price_book_itself_counts_it(
+    endpoint: str, model: str, size: int
+) -> None:
+    price = price_of(endpoint, model)
+    tokens = Tokens(input=size, output=1234, cached=size // 3)
+    used = genai_prices.Usage(
+        input_tokens=size, output_tokens=1234, cache_read_tokens=tokens.cached
+    )
+    book = genai_prices.calc_price(used, model, provider_id=endpoint).total_price
+    ours = cost(tokens, price)
+    assert ours is not None and 0 <= ours - book * 10**9 <= 1, "to the nano-dollar, rounded up"
+    bound = bound_of(size, 1234, price)
+    assert bound.cost_nusd is not None and bound.cost_nusd >= ours, "no call costs more"
+
+
+def test_the_bound_of_a_call_is_by_the_dearest_tier_that_it_may_reach() -> None:
+    price = Price(1.0, 2.0, tiers=[Tier(100, 10.0, 20.0), Tier(1000, 100.0, 200.0)])
+    assert bound_of(100, 10, price).cost_nusd == 100 * 1 + 10 * 2
+    assert bound_of(101, 10, price).cost_nusd == 101 * 10 + 10 * 20
+    assert bound_of(5000, 10, price).cost_nusd == 5000 * 100 + 10 * 200

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from apwa import __version__
-from apwa.cli import looking, models, running
+from apwa.cli import looking, models, running, steering
 from apwa.cli.words import say_error
 from apwa.vocabulary import ApwaError
 
@@ -43,7 +43,9 @@ def make_app() -> App:
         running.retry,
         running.demo,
         looking.watch,
-        looking.cancel,
+        steering.cancel,
+        steering.change,
+        steering.finish,
         looking.runs,
         looking.show,
         looking.export,

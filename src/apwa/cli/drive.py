@@ -68,10 +68,10 @@ async def drive_new(
         print_dry_run(steps)
     if ended.ending.state == "planned" and show_plan:
         _give_plan(ended.directory, plan_to)
-    print_summary(ended, quiet=looks.quiet or looks.display == "json")
     if show_rows and ended.ending.state == "done":
         with RunReader(ended.directory) as reader:
             print_rows(reader.table(ended.ending.answer), show_rows)
+    print_summary(ended, quiet=looks.quiet or looks.display == "json")
     return ended.ending.exit_code
 
 
@@ -81,13 +81,17 @@ async def drive_again(
     looks: Looks,
     again: Again | None,
     plan: tuple[str, str] | None,
+    *,
+    finish: bool,
 ) -> int:
-    """Take a run up and drive it; the exit code."""
+    """Take a run up and drive it, or only ``finish`` it with what it has; the exit code."""
     screen = _Screen(looks)
     async with screen.live():
         driver = await take_up(
             directory, changes, again=again, plan=plan, ask=screen.ask, listeners=[screen.show]
         )
+        if finish:
+            driver.finish()
         async with _ctrl_c(driver):
             ended = await driver.drive(resumed=True)
     print_summary(ended, quiet=looks.quiet or looks.display == "json")

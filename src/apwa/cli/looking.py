@@ -1,4 +1,4 @@
-"""The verbs that look at runs and steer them from outside: runs, show, export, cancel, purge."""
+"""The verbs that look at runs from outside: runs, show, watch, export, purge."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from cyclopts import Parameter
 from apwa.cli.flags import Looks
 from apwa.cli.settings import current
 from apwa.cli.words import safe, say
-from apwa.vocabulary import ApwaError, Cancel, Misuse, Pause
+from apwa.vocabulary import ApwaError, Misuse
 from apwa.vocabulary.numbers import money
 
 if TYPE_CHECKING:
     from apwa.journal import StoredResult
     from apwa.runs import RunDirectory, RunReader
+    from apwa.vocabulary import Attempt
 
 
 _LOOKS = Looks()
@@ -73,7 +74,7 @@ def show(
     if (there := detached_run(run)) is not None:
         more = ["--step", step] * bool(step) + ["--row", row] * bool(row) + ["--events"] * events
         return forward(there, ["show", there.name, *more])
-    with RunReader(_find(run)) as reader:
+    with RunReader(named_run(run)) as reader:
         if events:
             return _events(reader)
         if row:
@@ -114,42 +115,9 @@ def export(
         check_target(output, force)
         stats = ["--with-stats"] * with_stats
         return export_detached(there, ["export", there.name, table, *stats], output)
-    with RunReader(_find(run)) as reader:
+    with RunReader(named_run(run)) as reader:
         for path in reader.export(table, output, force=force, stats=with_stats):
             print(path)
-    return 0
-
-
-def cancel(
-    run: str = "last",
-    /,
-    *,
-    now: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    pause: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-) -> int:
-    """Stop a run that another process drives.
-
-    Parameters
-    ----------
-    run
-        The run's id, a part of it that is its own, or last.
-    now
-        Do not wait for what is in flight.
-    pause
-        Only pause it: it can be resumed either way.
-    """
-    from apwa.cli.detached import detached_run, forward
-    from apwa.journal import is_driven
-    from apwa.runs import send_command
-
-    if (there := detached_run(run)) is not None:
-        more = ["--now"] * now + ["--pause"] * pause
-        return forward(there, ["cancel", there.name, *more])
-    directory = _find(run)
-    if not is_driven(directory.journal):
-        raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")
-    send_command(directory, Pause() if pause else Cancel(now))
-    say(f"Asked run {directory.name} to stop; see: apwa show {directory.name}")
     return 0
 
 
@@ -168,7 +136,7 @@ def watch(run: str = "last", /, *, looks: Looks = _LOOKS) -> int:
 
     if (there := detached_run(run)) is not None:
         return watch_detached(there, looks)
-    directory = _find(run)
+    directory = named_run(run)
     display = make_display("none" if looks.quiet else looks.display, sys.stderr)
     since, driven = 0, True
     try:
@@ -206,7 +174,7 @@ def purge(run: str, /) -> int:
         if code == 0:
             there.forget()
         return code
-    directory = _find(run)
+    directory = named_run(run)
     if is_driven(directory.journal):
         raise Misuse("the run is being driven", directory.name, "Cancel it first.")
     directory.remove()
@@ -225,7 +193,8 @@ def plan_schema() -> int:
 # ---- parts of show
 
 
-def _find(run: str) -> RunDirectory:
+def named_run(run: str) -> RunDirectory:
+    """The run that a person means. Raises Misuse."""
     from apwa.runs import find_run, home_of
 
     env, _ = current()
@@ -325,16 +294,23 @@ def _result(result: StoredResult, *, hidden: bool) -> None:
     if result.raw and not hidden:
         print(f"    the model's own text: {safe(result.raw[:2000])}")
     for attempt in result.attempts:
-        usage = attempt.usage
         how = "went well" if attempt.kind is None else attempt.kind.value
-        print(
-            f"    call {attempt.call_id} to {attempt.model}: {how}, {usage.input_tokens:,} tokens"
-            f" in{_of_them(usage.cached_tokens, 'cached')}, {usage.output_tokens:,}"
-            f" out{_of_them(usage.reasoning_tokens, 'reasoning')}, {money(usage.cost_nusd)},"
-            f" {attempt.duration_s:.2f} s"
-        )
+        print(f"    call {attempt.call_id} to {attempt.model}: {how}, {_took(attempt)}")
     if result.transcript and not hidden:
         _conversation(result.transcript)
+
+
+def _took(attempt: Attempt) -> str:
+    """What a call took; where its outcome is unknown, the most that it may have been."""
+    usage = attempt.usage
+    tokens = "tokens unknown"
+    if attempt.counted:
+        tokens = (
+            f"{usage.input_tokens:,} tokens in{_of_them(usage.cached_tokens, 'cached')},"
+            f" {usage.output_tokens:,} out{_of_them(usage.reasoning_tokens, 'reasoning')}"
+        )
+    most = "at most " if attempt.bound else ""
+    return f"{most}{tokens}, {money(usage.cost_nusd)}, {attempt.duration_s:.2f} s"
 
 
 def _of_them(tokens: int, what: str) -> str:

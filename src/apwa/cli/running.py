@@ -14,7 +14,7 @@ from apwa.cli.words import say
 from apwa.vocabulary import Misuse
 
 if TYPE_CHECKING:
-    from apwa.runs import Again, RunRequest, RunSettings
+    from apwa.runs import Again, RunDirectory, RunRequest, RunSettings
 
 _NO_LIMITS, _NO_TABLES, _NO_OUTPUT, _LOOKS = Limits(), Tables(), Output(), Looks()
 _PLAN_ENDINGS = (".yaml", ".yml")
@@ -33,6 +33,7 @@ def run(
     limit: int | None = None,
     rows: str | None = None,
     pilot: bool | None = None,
+    reuse: bool | None = None,
     dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     detach: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     context: int | None = None,
@@ -53,6 +54,8 @@ def run(
         Only these rows, by key, such as 3,17: positions count from 1.
     pilot
         Try the plan on a small sample first (default), or not.
+    reuse
+        Take answers of earlier runs to the very same requests (default), or ask again.
     dry_run
         Plan, show the prompts of two rows and a forecast; work no row.
     detach
@@ -63,7 +66,7 @@ def run(
     from apwa.cli.detached import begin_detached, cluster_of
 
     address, limits = cluster_of(limits, detach=detach)
-    settings = _settings(limits, grant, module, limit, rows, pilot, context, out)
+    settings = _settings(limits, grant, module, limit, rows, pilot, context, out, reuse=reuse)
     request = _request(job, tables, "plan" if dry_run else "run")
     if address:
         return begin_detached(address, request, settings, looks, detach=detach)
@@ -84,6 +87,7 @@ def plan(
     grant: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
     module: Annotated[tuple[Path, ...], Parameter(negative=(), show_default=False)] = (),
     pilot: bool | None = None,
+    reuse: bool | None = None,
     context: int | None = None,
 ) -> int:
     """Make a plan for a job and try it on a pilot; write it for people to read and keep.
@@ -102,6 +106,8 @@ def plan(
         A Python file or package: its functions marked @apwa.capability may be granted too.
     pilot
         Try the plan on a small sample (default), or not.
+    reuse
+        Take answers of earlier runs to the very same requests (default), or ask again.
     context
         The model's context size in tokens, where it cannot be found out.
     """
@@ -109,7 +115,7 @@ def plan(
         from apwa.runs import check_place
 
         check_place(output, force=force)
-    settings = _settings(limits, grant, module, None, None, pilot, context, _NO_OUTPUT)
+    settings = _settings(limits, grant, module, None, None, pilot, context, _NO_OUTPUT, reuse=reuse)
     request = _request(job, tables, "pilot" if settings.pilot else "plan")
     from apwa.cli.drive import drive_new
 
@@ -183,7 +189,7 @@ def demo(*, looks: Looks = _LOOKS) -> int:
     say()
     settings = _settings(
         Limits(model="practice", yes=True), (), (), None, None, None, None,
-        Output(output=output, force=True),
+        Output(output=output, force=True), reuse=False,
     )  # fmt: skip
     request = _request(job, Tables(table=(f"notes={notes}",)), "run")
     from apwa.cli.drive import drive_new
@@ -203,6 +209,8 @@ def _settings(
     pilot: bool | None,
     context: int | None,
     out: Output,
+    *,
+    reuse: bool | None,
 ) -> RunSettings:
     if limit is not None and limit < 1:
         raise Misuse("the number must be above 0", "--limit")
@@ -216,6 +224,7 @@ def _settings(
         "limit": limit,
         "rows": list(_keys(rows)) or None,
         "pilot": pilot,
+        "reuse": reuse,
         "context": context,
         **_output(out),
     }
@@ -289,15 +298,41 @@ def _take_up(
     plan: tuple[str, str] | None = None,
 ) -> int:
     from apwa.cli.detached import detached_run, go_on_detached
-    from apwa.cli.drive import drive_again
-    from apwa.runs import check_target, find_run, home_of
+    from apwa.runs import find_run, home_of
 
     env, _ = current()
     if (there := detached_run(run)) is not None:
         changes = {**limits.changes(), "limit": limit}
         return go_on_detached(there, changes, again, plan, out)
-    directory = find_run(home_of(env), run)
+    changes = {**limits.changes(), **_present(), "limit": limit}
+    return _go_on(find_run(home_of(env), run), changes, out, looks, again=again, plan=plan)
+
+
+def finish_stopped(directory: RunDirectory, out: Output, looks: Looks) -> int:
+    """Close what a stopped run has, without another call; the exit code."""
+    return _go_on(directory, {}, out, looks, finish=True)
+
+
+def _go_on(
+    directory: RunDirectory,
+    changes: dict[str, object],
+    out: Output,
+    looks: Looks,
+    *,
+    again: Again | None = None,
+    plan: tuple[str, str] | None = None,
+    finish: bool = False,
+) -> int:
+    from apwa.cli.drive import drive_again
+    from apwa.runs import check_target
+
     if out.output is not None:
         check_target(out.output, bool(out.force))
-    changes = {**limits.changes(), **_output(out), "limit": limit}
-    return asyncio.run(drive_again(directory, changes, looks, again, plan))
+    changes |= _output(out)
+    return asyncio.run(drive_again(directory, changes, looks, again, plan, finish=finish))
+
+
+def _present() -> dict[str, object]:
+    """Prices and endpoints as apwa.toml has them now: a resumed run goes by these."""
+    now = merge({}, *current())
+    return {"prices": now.prices or None, "endpoints": now.endpoints or None}

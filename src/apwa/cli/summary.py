@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from apwa.cli.words import safe, say
-from apwa.runs import DryStep, Ended, RunReader, usage_words
+from apwa.runs import DryStep, Ended, RunReader, skipped_rows, usage_words
 from apwa.tables import CONTENT, Table, plain_rows
 from apwa.vocabulary import RUN
 from apwa.vocabulary.numbers import money
 
 _CLIP = 160
+_MISSING = 12
 
 
 def print_summary(ended: Ended, *, quiet: bool) -> None:
@@ -35,14 +36,11 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
         say(f"  {ending.remedy}")
     if ending.words:
         say(f"\n{ending.words}\n")
-    if ending.state == "done":
-        say(
-            f"  rows        {ending.rows:,} = {ending.done:,} done + {ending.quarantined:,}"
-            f" quarantined + {ending.skipped:,} skipped"
-        )
-        if ending.quarantined_before:
-            say(f"  earlier     {ending.quarantined_before:,} quarantined in earlier steps")
+    if ending.quarantined_before:
+        say(f"  earlier     {ending.quarantined_before:,} quarantined in earlier steps")
     _failures(ended)
+    if ending.state == "done" and ending.reason:
+        _missing(ended)
     say(f"  spent       {usage_words(ended.usage)}")
     for path in paths:
         say(f"  {'quarantined' if '.quarantined' in path else 'answer':<11} {path}")
@@ -50,10 +48,17 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
         say(f"  report      {_short(directory.report_path)}")
     if ending.exit_code in (1, 4, 130) and ending.state != "refused":
         say(f"\nGo on with: apwa resume {directory.name}")
+    elif ending.exit_code == 3 and ending.reason:  # finished on request
+        say(f"\nWork the rows that are missing with: apwa resume {directory.name}")
     elif ending.exit_code == 3:
         say(f"\nWork the quarantined rows again with: apwa retry {directory.name}")
     elif ending.state == "planned":
         say(f"\nRun it with: apwa resume {directory.name}, or apwa run PLAN --table …")
+    step = f"of step {ending.step} " if ending.step and ending.state != "done" else ""
+    say(
+        f"\n{ending.rows:,} rows {step}= {ending.done:,} done + {ending.quarantined:,} quarantined"
+        f" + {ending.skipped:,} skipped"
+    )
 
 
 def _failures(ended: Ended) -> None:
@@ -61,6 +66,14 @@ def _failures(ended: Ended) -> None:
         for step in reader.steps():
             for kind, count in reader.journal.failure_counts(RUN, step.name).items():
                 say(f"  {kind.value:<11} {count:,} rows of step {step.name}. {kind.remedy}")
+
+
+def _missing(ended: Ended) -> None:
+    """The rows that a run which was finished early leaves out: the first, and how many."""
+    with RunReader(ended.directory) as reader:
+        keys = skipped_rows(reader.table(ended.ending.answer), _MISSING)
+    more = " …" if ended.ending.skipped > len(keys) else ""
+    say(f"  missing     {ended.ending.skipped:,} rows: {', '.join(map(safe, keys))}{more}")
 
 
 def print_rows(table: Table, count: int) -> None:

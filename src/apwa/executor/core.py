@@ -48,6 +48,8 @@ from apwa.vocabulary.messages import (
 SILENCE_S = 10.0  # of a host, before it is given up
 _MISSING = 3  # heartbeats in a row that know fewer leases than were sent
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
+_HANDFUL = 8  # rows that fail alike, with none done, before the endpoint is asked no more
+_OWN_WORDS = (ErrorKind.BAD_REQUEST, ErrorKind.REFUSED, ErrorKind.FILTERED)  # the endpoint's
 _PROGRESS_S = 1.0
 _GIVE_UP_S = 10.0  # after a stop, for leases of which nothing is heard
 
@@ -431,6 +433,9 @@ class Core:
     # ---- inside: failures, stops, progress
 
     def _judge_failures(self, step: StepState, now: float) -> None:
+        if self._max_failures < 1 and (said := _all_alike(step)):
+            self.stop(said, now)
+            return
         counted = step.done + step.quarantined
         if counted < _LEAST_RESULTS or step.quarantined <= self._max_failures * counted:
             return
@@ -490,3 +495,19 @@ class Core:
             self._out.append(Say(HostsSeen(loads)))
         self._out += [Say(trouble) for trouble in self.allotment.troubles.news()]
         self.books.record()
+
+
+def _all_alike(step: StepState) -> str:
+    """That nothing works and all for one reason, in words; empty if that is not so."""
+    counted = step.quarantined
+    if step.job.done + step.done or counted < _HANDFUL or step.alike < counted:
+        return ""
+    assert step.first_failure is not None
+    kind = step.first_failure[0]
+    if kind not in _OWN_WORDS:
+        return ""
+    words = "" if step.job.hidden else f": {step.failure_words}"
+    return (
+        f"step {step.job.spec.step}: the first {counted} rows all failed alike"
+        f" ({kind.value}{words}). {kind.remedy} To go on all the same: --max-failures 100%."
+    )

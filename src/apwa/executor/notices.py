@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from apwa.executor.alike import without_ids
 from apwa.executor.gate import Gate
 from apwa.executor.rows import StepState
 from apwa.vocabulary import ErrorKind
@@ -22,9 +23,7 @@ class Troubles:
         self._said: dict[tuple[str, str, str], int] = {}
 
     def met(self, kind: ErrorKind, message: str, where: str) -> None:
-        # providers put request ids and times into their messages: digits do not tell them apart
-        words = "".join(c for c in message[:_CLIP] if not c.isdigit())
-        key = (kind.value, words, where)
+        key = (kind.value, without_ids(message[:_CLIP]), where)
         if key in self._counts:
             self._counts[key] += 1
         elif len(self._counts) < _KEPT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from apwa.executor.alike import without_ids
 from apwa.executor.seam import StepJob, Work
 from apwa.journal.seam import StoredResult
 from apwa.vocabulary import Attempt, ErrorKind, Usage
@@ -73,6 +74,9 @@ class StepState:
     ready: deque[Row] = field(default_factory=deque[Row])
     leaders: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
     kinds: Counter[ErrorKind] = field(default_factory=Counter[ErrorKind])
+    first_failure: tuple[ErrorKind, str] | None = None
+    failure_words: str = ""  # of the first failure, as they came
+    alike: int = 0  # quarantined rows whose failure is the first one over again
     sums: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0, 0])
     unpriced: bool = False
     rate: float = 0.0
@@ -91,6 +95,17 @@ class StepState:
         calls, tokens_in, tokens_out, cached, reasoning, cost = self.sums
         money = None if self.unpriced else cost
         return Usage(calls, tokens_in, tokens_out, cached, reasoning, money)
+
+    def set_aside(self, kind: ErrorKind, message: str) -> None:
+        """A row is quarantined, for the reason in ``message``."""
+        self.quarantined += 1
+        self.kinds[kind] += 1
+        if self.alike < self.quarantined - 1:
+            return  # they are not all alike any more: no need to compare
+        words = without_ids(message)
+        if self.first_failure is None:
+            self.first_failure, self.failure_words = (kind, words), message
+        self.alike += self.first_failure == (kind, words)
 
     def spend(self, attempts: list[Attempt]) -> None:
         sums = self.sums

@@ -96,7 +96,8 @@ class Scheduler:
                 kind, message = work.refused
                 self._finish(row, _set_aside(row, ErrorKind(kind), message, 0.0, "", b""))
                 continue
-            if known and (result := known.get(work.reuse_key)) is not None:
+            result = work.answered or (known.get(work.reuse_key) if known else None)
+            if result is not None:
                 self._finish(row, _reused(row, result))
                 continue
             step.waiting += 1
@@ -242,8 +243,7 @@ class Scheduler:
             if result.kind is None:
                 step.done += 1
             else:
-                step.quarantined += 1
-                step.kinds[result.kind] += 1
+                step.set_aside(result.kind, result.message)
             if result.attempts:
                 step.spend(result.attempts)
 

@@ -47,7 +47,8 @@ class Work:
     ``cells``: values that are null here and stand in the table's files, for a host to read.
 
     ``refused`` is set for a row that cannot be worked (unreadable, too long): the executor
-    quarantines it as it stands, without a call: (kind, message).
+    quarantines it as it stands, without a call: (kind, message). ``answered``: an answer that is
+    known to do, from an earlier run or an earlier contract: the row takes it, without a call.
     """
 
     ordinal: int
@@ -57,6 +58,7 @@ class Work:
     size_bytes: int
     refused: tuple[str, str] | None = None  # (ErrorKind value, message)
     cells: list[Cell] = field(default_factory=list[Cell])
+    answered: StoredResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class StepJob:
             thread, so it may read files.
         known: Results that answer equal requests (by reuse key), for instance the pilot's.
         share: Whether equal requests in flight share one call.
+        hidden: What its failures say may quote sensitive values, and is not to be shown.
     """
 
     scope: str
@@ -81,6 +84,7 @@ class StepJob:
     quarantined: int = 0
     known: Mapping[bytes, StoredResult] = field(default_factory=dict)
     share: bool = True
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

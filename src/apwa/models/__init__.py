@@ -12,7 +12,7 @@ from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
 from apwa.models.kits import ModelKit, ReadVariables, kit_of, open_kit
 from apwa.models.on_this_machine import local_file, practice_faults
 from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
-from apwa.models.prices import PRACTICE, context_of, cost, price_of
+from apwa.models.prices import PRACTICE, context_of, cost, own_price, price_of
 from apwa.models.probing import EndpointTraits, find_out
 from apwa.models.seam import (
     ChatFailure,
@@ -79,6 +79,7 @@ __all__ = [
     "local_file",
     "open_kit",
     "open_model",
+    "own_price",
     "practice_faults",
     "price_of",
 ]

@@ -52,13 +52,19 @@ class _OutputDetails(msgspec.Struct):
     reasoning_tokens: int | None = 0
 
 
+class _CostDetails(msgspec.Struct):
+    upstream_inference_cost: float | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
     prompt_cache_hit_tokens: int | None = None
-    cost: float | None = None
+    cost: float | dict[str, Any] | None = None  # OpenRouter's is a number, others' an object
+    is_byok: bool | None = None
+    cost_details: _CostDetails | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -78,6 +84,7 @@ _STOPS: dict[str, Stop] = {
     "content_filter": "filter",
     "refusal": "refusal",
 }
+_COST_HEADER = "x-litellm-response-cost"
 _LIMIT_MARKS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 
 
@@ -114,7 +121,7 @@ def read_reply(reply: WireReply, *, answer_tool: str = "") -> ChatReply:
         text=(message.refusal or text) if stop == "refusal" else text,
         calls=calls,
         stop=stop,
-        tokens=_tokens(completion.usage),
+        tokens=_tokens(completion.usage, reply.headers.get(_COST_HEADER, "")),
         model=completion.model or "",
         request_id=reply.headers.get("x-request-id") or completion.id or "",
         reasoning=reasoning,
@@ -170,9 +177,9 @@ def split_thoughts(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _tokens(usage: _Usage | None) -> Tokens:
+def _tokens(usage: _Usage | None, header: str) -> Tokens:
     if usage is None or not usage.prompt_tokens:
-        return Tokens(reported=False)
+        return Tokens(reported=False, cost_nusd=_own_figure(usage or _Usage(), header))
     cached = usage.prompt_cache_hit_tokens
     if usage.prompt_tokens_details is not None:
         cached = usage.prompt_tokens_details.cached_tokens
@@ -183,5 +190,25 @@ def _tokens(usage: _Usage | None) -> Tokens:
         output=output,
         cached=min(cached or 0, usage.prompt_tokens),
         reasoning=min((details.reasoning_tokens if details else 0) or 0, output),
-        cost_nusd=nusd_of(usage.cost),
+        cost_nusd=_own_figure(usage, header),
     )
+
+
+def _own_figure(usage: _Usage, header: str) -> int | None:
+    """What the provider says that the call cost; None where it does not say.
+
+    With a key of one's own at a router, its fee and what the provider behind it charges.
+    """
+    cost = usage.cost
+    if isinstance(cost, dict):
+        total = cost.get("total_cost")
+        cost = float(total) if isinstance(total, int | float) else None
+    if cost is not None and usage.is_byok and usage.cost_details is not None:
+        cost += usage.cost_details.upstream_inference_cost or 0.0
+    if cost is not None:
+        return nusd_of(cost)
+    try:
+        # a gateway that does not know the price says 0
+        return nusd_of(float(header)) or None
+    except ValueError:
+        return None

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from apwa.models.seam import Tokens
-from apwa.vocabulary import NUSD_PER_USD, Misuse, Price
+from apwa.vocabulary import NUSD_PER_USD, Misuse, Price, Tier
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
@@ -36,7 +37,7 @@ def price_of(endpoint: str, model: str, table: PriceTable | None = None) -> Pric
     Raises:
         Misuse: The user's price is no price.
     """
-    own = _own(endpoint, model, table or {})
+    own = own_price(endpoint, model, table or {})
     if own is not None:
         return own
     if endpoint == PRACTICE:
@@ -59,16 +60,18 @@ def cost(tokens: Tokens, price: Price | None) -> int | None:
         return tokens.cost_nusd
     if price is None or not tokens.reported:
         return None
-    cached_nusd = price.input_nusd if price.cached_nusd is None else price.cached_nusd
+    tier = price.at(tokens.input)
+    cached_nusd = tier.input_nusd if tier.cached_nusd is None else tier.cached_nusd
     exact = (
-        (tokens.input - tokens.cached) * price.input_nusd
+        (tokens.input - tokens.cached) * tier.input_nusd
         + tokens.cached * cached_nusd
-        + tokens.output * price.output_nusd
+        + tokens.output * tier.output_nusd
     )
     return math.ceil(round(exact, 6))  # a float's last digits are no nano-dollar
 
 
-def _own(endpoint: str, model: str, table: PriceTable) -> Price | None:
+def own_price(endpoint: str, model: str, table: PriceTable) -> Price | None:
+    """The price that the user's table gives; None if it gives none. Raises Misuse."""
     names = [f"{endpoint}{mark}{model}" for mark in ":/#"] + [model]
     # a server at OPENAI_BASE_URL goes by its address, though the user wrote openai:model
     names += [f"openai:{model}", f"openai/{model}"] if "://" in endpoint else []
@@ -116,28 +119,32 @@ def _book_entry(endpoint: str, model: str) -> ModelInfo | None:
 
 def _from_book(entry: ModelInfo) -> Price | None:
     prices = entry.get_prices(datetime.now(tz=UTC))
-    base = {
-        name: _per_million(getattr(prices, name, None))
-        for name in ("input_mtok", "output_mtok", "cache_read_mtok")
-    }
-    put_in, put_out, cached = base["input_mtok"], base["output_mtok"], base["cache_read_mtok"]
+    named = [getattr(prices, f"{name}_mtok", None) for name in ("input", "output", "cache_read")]
+    put_in, put_out, cached = (_nusd_at(price, 0) for price in named)
     if put_in is None or put_out is None:
         return None
-    tiered = not isinstance(getattr(prices, "input_mtok", None), Decimal)
-    return Price(
-        put_in * _NUSD_PER_TOKEN,
-        put_out * _NUSD_PER_TOKEN,
-        None if cached is None else cached * _NUSD_PER_TOKEN,
-        "genai-prices, lowest tier" if tiered else "genai-prices",
-    )
+    tiers = [
+        Tier(start, _nusd_at(named[0], start) or 0.0, _nusd_at(named[1], start) or 0.0,
+             _nusd_at(named[2], start))
+        for start in sorted({start for price in named for start in _starts(price)})
+    ]  # fmt: skip
+    return Price(put_in, put_out, cached, f"genai-prices {version('genai-prices')}", tiers)
 
 
-def _per_million(price: object) -> float | None:
-    """A price, or its lowest tier: prompts of a subtask seldom reach the next one."""
+def _starts(price: object) -> list[int]:
+    """Sizes of prompts above which another price holds, for the whole call."""
+    return [tier.start for tier in getattr(price, "tiers", [])]
+
+
+def _nusd_at(price: object, start: int) -> float | None:
+    """A price of the book for prompts above ``start`` tokens, in nano-dollars a token."""
     if price is None:
         return None
-    base = price if isinstance(price, Decimal) else getattr(price, "base", None)
-    return float(base) if isinstance(base, Decimal) else None
+    amount = price if isinstance(price, Decimal) else getattr(price, "base", None)
+    for tier in getattr(price, "tiers", []):
+        if tier.start <= start:
+            amount = tier.price
+    return float(amount) * _NUSD_PER_TOKEN if isinstance(amount, Decimal) else None
 
 
 def nusd_of(dollars: float | None) -> int | None:

@@ -10,7 +10,7 @@ and stays in the client's dialect.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,6 +49,10 @@ _FORMS: dict[Structured, Structured] = {  # what is tried after a form that is n
 }
 _LARGEST_TRIED = 40_000  # tokens of context that a thorough look fills to the brim
 _FATAL = (ErrorKind.ACCOUNT, ErrorKind.MODEL_MISSING, ErrorKind.UNREACHABLE)
+_OLLAMA_WIDENING = (
+    "Ollama serves a small window unless told otherwise: start it with, for instance,"
+    " OLLAMA_CONTEXT_LENGTH=32768 ollama serve"
+)
 _CONTEXT_FIELDS = (
     "context_length",
     "context_window",
@@ -72,6 +76,8 @@ class EndpointTraits(msgspec.Struct, frozen=True):
         thoughts: Whether its thoughts are shown; they are kept apart from the answer.
         tokens: What the probe itself used.
         notes: What a person should know, in sentences.
+        widening: How the server is made to serve a larger context, where it serves less than the
+            model could; empty where that is not known.
     """
 
     dialect: Dialect
@@ -82,6 +88,7 @@ class EndpointTraits(msgspec.Struct, frozen=True):
     thoughts: bool = False
     tokens: Tokens = Tokens(reported=False)
     notes: list[str] = []
+    widening: str = ""
 
     @property
     def structured(self) -> Structured:
@@ -115,7 +122,8 @@ async def find_out(
     reported = reply is not None and reply.tokens.reported
     if reply is not None and not reported:
         notes.append("The endpoint reports no token counts: tokens and money are estimates.")
-    size = context or await _context(opened)
+    found = await _context(opened)
+    size = context or found.size
     if size is None:
         notes.append("The context size is unknown: rows that do not fit show only when tried.")
     if thorough and reply is not None:
@@ -130,6 +138,7 @@ async def find_out(
         thoughts=reply is not None and bool(reply.reasoning),
         tokens=reply.tokens if reply is not None else Tokens(reported=False),
         notes=notes,
+        widening=_OLLAMA_WIDENING if found.ollama else "",
     )
 
 
@@ -245,7 +254,12 @@ def _request(model: str, room: int, timeout_s: float, filler: int = _FILLER_WORD
     )
 
 
-async def _context(opened: OpenedModel) -> int | None:
+class _Context(NamedTuple):
+    size: int | None
+    ollama: bool = False
+
+
+async def _context(opened: OpenedModel) -> _Context:
     """The context size, from the endpoint's own words if it has any, else the price book's."""
     base = opened.model.base_url
     root = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}"
@@ -253,13 +267,13 @@ async def _context(opened: OpenedModel) -> int | None:
     if opened.endpoint == "ollama" or entry.get("owned_by") == "library":
         # Ollama serves less than the model can, and says so only here
         loaded = await _entries(opened, f"{root}/api/ps", "models")
-        return _size_of(_pick(loaded, opened.model_name))
+        return _Context(_size_of(_pick(loaded, opened.model_name)), ollama=True)
     if entry.get("owned_by") == "llamacpp":  # its list tells only what the model was trained for
         props = await _fetch(opened, f"{root}/props")
         served = _size_of(_object(props.get("default_generation_settings")))
         if served is not None:
-            return served
-    return _size_of(entry) or context_of(opened.endpoint, opened.model_name)
+            return _Context(served)
+    return _Context(_size_of(entry) or context_of(opened.endpoint, opened.model_name))
 
 
 async def _with_models(opened: OpenedModel, failure: ChatFailure) -> ChatFailure:

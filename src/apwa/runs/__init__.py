@@ -6,7 +6,7 @@ ends use what is exported here, and never the journal by SQL of their own.
 
 from apwa.runs.again import Again
 from apwa.runs.api import arun, run
-from apwa.runs.closing import HIDDEN
+from apwa.runs.closing import HIDDEN, skipped_rows
 from apwa.runs.control_files import send_command
 from apwa.runs.course import Ask, Course
 from apwa.runs.directory import RunDirectory, create_run, find_run, home_of, list_runs
@@ -59,6 +59,7 @@ __all__ = [
     "list_runs",
     "run",
     "send_command",
+    "skipped_rows",
     "take_up",
     "usage_words",
     "words_of",

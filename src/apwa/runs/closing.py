@@ -172,7 +172,10 @@ def reason(result: StoredResult | None, *, hidden: bool) -> str | None:
 def with_stats(
     table: Table, reader: JournalReader, step: str, scope: str
 ) -> Iterator[pa.RecordBatch]:
-    """The table's batches with attempts, model, tokens and cost (US dollars) beside each row."""
+    """The table's batches with attempts, model, tokens and cost (US dollars) beside each row.
+
+    What nobody has counted is null; a call of unknown outcome counts with its bound, as in caps.
+    """
     results = _Cursor(reader.results(scope, step))
     schema = pa.schema([*table.schema, *STATS])
     for first, batch in table.batches():
@@ -184,8 +187,9 @@ def with_stats(
         yield pa.RecordBatch.from_arrays([*batch.columns, *stats.columns], schema=schema)
 
 
-def _usage(result: StoredResult) -> tuple[int, str | None, int, float | None]:
-    tokens = sum(a.usage.tokens for a in result.attempts)
+def _usage(result: StoredResult) -> tuple[int, str | None, int | None, float | None]:
+    counted = all(attempt.counted for attempt in result.attempts)
+    tokens = sum(a.usage.tokens for a in result.attempts) if counted else None
     costs = [a.usage.cost_nusd for a in result.attempts]
     cost = None if None in costs else sum(c for c in costs if c is not None) / 1e9
     model = result.attempts[-1].model if result.attempts else None
@@ -221,6 +225,22 @@ def status_counts(table: Table) -> StatusCounts:
     for _, batch in table.batches([STATUS]):
         seen.update(batch.column(0).to_pylist())
     return StatusCounts(table.rows, seen["done"], seen["quarantined"], seen["skipped"])
+
+
+def skipped_rows(table: Table, most: int) -> list[str]:
+    """The keys of the first so many skipped rows; their positions where keys are sensitive."""
+    if STATUS not in table.schema.names:
+        return []
+    by_key = bool(table.key) and not table.sensitive & set(table.key)
+    found: list[str] = []
+    for first, batch in table.batches([STATUS]):
+        skipped = [
+            first + i for i, word in enumerate(batch.column(0).to_pylist()) if word == "skipped"
+        ]
+        for ordinal in skipped[: most - len(found)]:
+            keys = table.row_keys(ordinal, ordinal + 1) if by_key else iter([str(ordinal + 1)])
+            found += keys
+    return found
 
 
 def select_rows(table: Table, ordinals: BitMap, into: Path) -> Table:

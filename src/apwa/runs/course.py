@@ -6,7 +6,7 @@ Everything durable stands in the journal; a course is made anew from it at each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -118,27 +118,38 @@ class Course:
     async def pilot(self) -> Forecast:
         """Flow a sample through the plan. Raises RunFailed, Paused."""
         assert self.checked is not None
-        walk = Walk(self.desk, self.checked, PILOT, self.selection(), sample=PILOT_ROWS)
+        earlier = await self._look_back()
+        answered: dict[str, BitMap] = {}
+        for name, step in self._over_inputs():
+            rows = earlier.get(name, BitMap())
+            answered[step.over] = answered.get(step.over, rows) & rows
+        walk = Walk(
+            self.desk, self.checked, PILOT, self.selection(), sample=PILOT_ROWS, answered=answered
+        )
         try:
             self.piloted = await execute(walk)
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
-        self.forecast = await asyncio.to_thread(self._forecast, walk)
+        self.forecast = await asyncio.to_thread(self._forecast, walk, earlier)
         await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
-        rows = sum(len(s.usages) for s in self._samples(walk))
+        rows = sum(len(s.usages) for s in self._samples(walk, earlier))
         f = self.forecast
-        self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
+        self.desk.emit(
+            PilotDone(
+                self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens, f.reasoning
+            )
+        )
         return f
 
     def _forecast_name(self) -> str:
         """A forecast holds for a version of the plan and for the run's model."""
         return f"forecast:{self.plan_version}:{self.desk.settings.model}"
 
-    def _forecast(self, walk: Walk) -> Forecast:
-        return forecast(self._samples(walk), self.desk.settings.concurrency)
+    def _forecast(self, walk: Walk, earlier: Mapping[str, BitMap]) -> Forecast:
+        return forecast(self._samples(walk, earlier), self.desk.settings.concurrency)
 
-    def _samples(self, walk: Walk) -> list[StepSample]:
+    def _samples(self, walk: Walk, earlier: Mapping[str, BitMap]) -> list[StepSample]:
         """What the pilot saw of each template, and how many subtasks the full run has of it.
 
         A sampled table stands for the whole by its share of the rows. Joins and groups do not
@@ -166,8 +177,35 @@ class Course:
             tried = [result for result in results if result.attempts]
             usages = [_usage_of(result.attempts) for result in tried]
             seconds = [result.duration_s for result in tried]
-            samples.append(StepSample(name, usages, seconds, round(len(results) * factor)))
+            full = round(len(results) * factor)
+            if name in earlier:  # those need no call
+                full = round(full * len(allowed - earlier[name]) / max(1, len(allowed)))
+            samples.append(StepSample(name, usages, seconds, full))
         return samples
+
+    # ---- what earlier runs have answered
+
+    def _over_inputs(self) -> list[tuple[str, TemplateStep]]:
+        assert self.checked is not None
+        return [
+            (name, step)
+            for name, step in self.checked.plan.steps.items()
+            if isinstance(step, TemplateStep) and step.reduce is None
+            if step.over in self.desk.tables
+        ]
+
+    async def _look_back(self) -> dict[str, BitMap]:
+        """Rows that earlier runs have answered, by step: known, and said, before any is paid."""
+        assert self.checked is not None
+        walk = Walk(self.desk, self.checked, RUN, self.selection())
+        found: dict[str, BitMap] = {}
+        for name, step in self._over_inputs():
+            spec = await self.desk.spec(name, step, self.checked)
+            table, rows = self.desk.tables[step.over], walk.allowed(step.over)
+            earlier = await self.desk.earlier_answers(spec, table, rows)
+            if earlier is not None:
+                found[name] = earlier.rows
+        return found
 
     # ---- approval and the full run
 
@@ -187,6 +225,7 @@ class Course:
         kept = self.desk.kept("approved", ApprovedPlan)
         if kept is not None and kept.version == self.plan_version:
             return
+        await self._look_back()
         by = await self._approver()
         if not by:
             why = "the plan waits for approval"

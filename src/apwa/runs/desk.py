@@ -8,11 +8,12 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from pyroaring import BitMap
 
 from apwa.capabilities import Registry
 from apwa.executor import Executor, LocalHost
@@ -21,26 +22,17 @@ from apwa.journal import Journal, JournalReader, open_journal
 from apwa.models import ChatModel
 from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec, load_plan
 from apwa.runs.directory import RunDirectory, home_secret
+from apwa.runs.earlier import Earlier, EarlierRuns
 from apwa.runs.endpoints import Endpoint, Endpoints
 from apwa.runs.hands import ClusterHands, Hands, LocalHands
 from apwa.runs.settings import RunSettings
+from apwa.runs.specs import KeptSpec, task_of
 from apwa.runs.stream import Listener, Stream
 from apwa.tables import CheckProcess, SqlProcess, Table
 from apwa.vocabulary import RUN, Misuse, WorkSpec
-from apwa.vocabulary.events import Event
+from apwa.vocabulary.events import AnswersReused, Event
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-class KeptSpec(msgspec.Struct, frozen=True):
-    """A template as it is being worked, and what it ranges over.
-
-    ``hidden``: it reads sensitive columns, so what its workers say is not to be shown.
-    """
-
-    over: str
-    spec: WorkSpec
-    hidden: bool = False
 
 
 class Desk:
@@ -53,6 +45,8 @@ class Desk:
         self.journal = journal
         self.settings = settings
         self.stream = stream
+        self.earlier = EarlierRuns(directory)
+        self.finishing = False  # no more calls: steps close with what they have
         self.tables: dict[str, Table] = {}
         modules = directory.user_modules()
         self.registry = Registry.builtin(modules)
@@ -104,6 +98,7 @@ class Desk:
             self.executor.close,
             self._hands.close,
             self.endpoints.close,
+            self.earlier.close,
             self.sql.close,
             self.checks.close,
             self.stream.close,
@@ -198,15 +193,33 @@ class Desk:
                 f"{name} is not set", "environment", "A function of the run's modules reads it."
             )
 
-    async def keep_spec(self, scope: str, spec: WorkSpec, over: str, source: Table) -> None:
+    async def keep_spec(
+        self,
+        scope: str,
+        spec: WorkSpec,
+        step: TemplateStep,
+        source: Table,
+        prefixes: Sequence[bytes],
+    ) -> None:
         """Keep a step's compiled template, so that a reader can make its table meanwhile."""
         hidden = bool(source.sensitive & set(spec.columns))
-        await self.keep(f"spec:{scope}:{spec.step}", KeptSpec(over, spec, hidden))
+        kept = KeptSpec(step.over, spec, hidden, task_of(step), list(prefixes))
+        await self.keep(f"spec:{scope}:{spec.step}", kept)
 
     def shareable(self, spec: WorkSpec) -> bool:
         """Whether equal requests may share one call: not where a capability sees the world."""
         cards = (self.registry.get(grant.name).card for grant in spec.grants)
         return all(card.shareable and not card.effects for card in cards)
+
+    async def earlier_answers(self, spec: WorkSpec, table: Table, rows: BitMap) -> Earlier | None:
+        """What earlier runs have answered of a step's rows, said once; None for nothing."""
+        if not self.settings.reuse or not self.shareable(spec):
+            return None
+        found, first = await asyncio.to_thread(self.earlier.find, spec, table, rows)
+        if found is not None and first:
+            for run, count in found.runs.items():
+                self.emit(AnswersReused(spec.step, count, len(rows), run))
+        return found
 
     def identity_of(self, step: Step, *sources: str) -> str:
         """Names what a rows or query step is made from."""
@@ -234,18 +247,6 @@ class Desk:
     def kept(self, name: str, kind: type[T]) -> T | None:
         data = self.reader.fact(name)
         return None if data is None else msgspec.json.decode(data, type=kind)
-
-
-def kept_spec(reader: JournalReader, scope: str, step: str) -> KeptSpec | None:
-    """A step's template as it is or was worked."""
-    data = reader.fact(f"spec:{scope}:{step}")
-    return None if data is None else msgspec.json.decode(data, type=KeptSpec)
-
-
-def hides(reader: JournalReader, scope: str, step: str) -> bool:
-    """Whether a step reads sensitive columns: its answers and failures are not to be shown."""
-    kept = kept_spec(reader, scope, step)
-    return kept is not None and kept.hidden
 
 
 def input_shape(table: Table) -> TableShape:

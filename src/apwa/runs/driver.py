@@ -20,6 +20,7 @@ from apwa.runs.ending import Ended, Ending, done_ending, ending_of
 from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
 from apwa.runs.settings import RunRequest
+from apwa.runs.so_far import so_far
 from apwa.runs.workbench import RunWorkbench
 from apwa.vocabulary import (
     Approve,
@@ -27,7 +28,9 @@ from apwa.vocabulary import (
     Cancel,
     ChangeLimits,
     Command,
+    Finish,
     Pause,
+    Paused,
     Usage,
 )
 from apwa.vocabulary.events import (
@@ -38,6 +41,7 @@ from apwa.vocabulary.events import (
     Trouble,
 )
 
+FINISHED = "finished on request, with what there was"
 _CONTROL_EVERY_S = 0.5
 
 
@@ -55,6 +59,8 @@ class Driver:
         self._interrupted = ""
         self._exit_code = 130
         self._task: asyncio.Task[Ending] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._began = asyncio.get_running_loop().time()
 
     # ---- stopping
 
@@ -65,6 +71,11 @@ class Driver:
         self.desk.executor.stop(reason, now=now)
         if self._task is not None and (now or not self.desk.executor.working):
             self._task.cancel()
+
+    def finish(self) -> None:
+        """End well with what there is: finish what is in flight, make no more calls."""
+        self.desk.finishing = True
+        self.desk.executor.stop(FINISHED)
 
     # ---- driving
 
@@ -95,7 +106,7 @@ class Driver:
     async def _work(self, at_plan: AtPlan | None) -> Ending:
         desk = self.desk
         control = asyncio.create_task(self._watch_control(), name="control")
-        timer = self._start_timer()
+        self._start_timer(self.desk.settings.timeout_s)
         self._task = asyncio.create_task(self._to_the_end(), name="run")
         try:
             if desk.kept("ending", Ending) is not None:
@@ -113,8 +124,8 @@ class Driver:
                 ending = msgspec.structs.replace(ending, exit_code=self._exit_code)
         finally:
             control.cancel()
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
         if self._cancelled and ending.state == "paused":
             ending = msgspec.structs.replace(ending, state="cancelled", reason=self._cancelled)
         return ending
@@ -125,9 +136,23 @@ class Driver:
         await self.desk.open_models(plans[-1].text if plans else self.request.plan)
         await self.desk.start()
         await self.course.restore()
-        if self.request.plan:
-            return await self._work_plan()
-        return await self._work_job()
+        try:
+            if self.desk.finishing:
+                return await self._finish()
+            return await (self._work_plan() if self.request.plan else self._work_job())
+        except Paused:
+            if not self.desk.finishing:
+                raise
+            return await self._finish()  # the manager was at work, and may make no more calls
+
+    async def _finish(self) -> Ending:
+        """Close all steps with what they have, and write the answer."""
+        course = self.course
+        if course.checked is None:
+            raise Paused("there is nothing to finish: the run has no plan yet")
+        if not course.finished:
+            await course.approve_and_run()
+        return await self._deliver(course.checked.plan.answer, "")
 
     async def _work_plan(self) -> Ending:
         course = self.course
@@ -179,7 +204,10 @@ class Driver:
             )
         counts = await asyncio.to_thread(status_counts, closed.table)
         before = sum(c.end.quarantined for name, c in finished.items() if name != answer)
-        return done_ending(answer, counts, words, before, [str(path) for path in outputs])
+        ending = done_ending(answer, counts, words, before, [str(path) for path in outputs])
+        if self.desk.finishing and any(c.end.skipped for c in finished.values()):
+            ending = msgspec.structs.replace(ending, reason=FINISHED, exit_code=3)
+        return ending
 
     async def _end(self, ending: Ending) -> Ended:
         desk = self.desk
@@ -187,6 +215,8 @@ class Driver:
         try:
             await desk.executor.close()  # settles what is in flight: now the spending is known
             usage = desk.reader.spent()
+            if ending.state != "done":
+                ending = await asyncio.to_thread(so_far, self.course, ending)
             await asyncio.to_thread(write_report, self.course, ending)
         except (ApwaError, OSError) as error:
             ending = _said(ending, error)
@@ -205,12 +235,16 @@ class Driver:
 
     # ---- what comes from outside
 
-    def _start_timer(self) -> asyncio.TimerHandle | None:
-        limit = self.desk.settings.timeout_s
-        if limit is None:
-            return None
-        words = f"the time limit of {limit:g} s is reached"
-        return asyncio.get_running_loop().call_later(limit, lambda: self.stop(words, exit_code=4))
+    def _start_timer(self, limit: float | None) -> None:
+        """Stop when so many seconds have passed since the run was begun or taken up."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if limit is not None:
+            words = f"the time limit of {limit:g} s is reached"
+            self._timer = asyncio.get_running_loop().call_at(
+                self._began + limit, lambda: self.stop(words, exit_code=4)
+            )
 
     async def _watch_control(self) -> None:
         while True:
@@ -221,20 +255,36 @@ class Driver:
                     continue
                 await self.desk.journal.take_command(command)
                 self.desk.emit(CommandTaken(type(command).__name__))
-                self._obey(command)
+                await self._obey(command)
             await asyncio.sleep(_CONTROL_EVERY_S)
 
-    def _obey(self, command: Command) -> None:
+    async def _obey(self, command: Command) -> None:
         match command:
             case Pause():
                 self.stop("paused on request", exit_code=4)
             case Cancel(now=now):
                 self._cancelled = "cancelled on request"
                 self.stop("cancelled on request", now=now, exit_code=4)
+            case Finish():
+                self.finish()
             case ChangeLimits():
-                self.desk.executor.change_limits(command)
+                await self._change(command)
             case Approve():
                 pass  # a driver that waits for approval has ended; resume takes --yes
+
+    async def _change(self, limits: ChangeLimits) -> None:
+        """New limits from now on, also after a resume."""
+        desk = self.desk
+        caps = limits.caps
+        if caps is not None and caps.cost_nusd is not None and (name := desk.endpoints.unpriced()):
+            words = f"no cap in money is set: the price of {name} is unknown"
+            desk.emit(Trouble("control", words))
+            limits = msgspec.structs.replace(limits, caps=None)
+        desk.settings = desk.settings.under(limits)
+        await desk.keep("settings", desk.settings)
+        desk.executor.change_limits(limits)
+        if limits.timeout_s is not None:
+            self._start_timer(limits.timeout_s)
 
 
 def _said(ending: Ending, error: ApwaError | OSError) -> Ending:

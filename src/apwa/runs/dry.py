@@ -57,8 +57,9 @@ async def dry_run(course: Course) -> list[DryStep]:
         most = spec.limits.output_tokens * rows
         cost = None
         if spec.price is not None:
-            low = int(tokens * spec.price.input_nusd)
-            cost = (low, low + int(most * spec.price.output_nusd))
+            tier = spec.price.at(round(tokens / max(1, rows)))
+            low = int(tokens * tier.input_nusd)
+            cost = (low, low + int(most * tier.output_nusd))
         prompts = _messages(spec, course, step.over, first)
         steps.append(DryStep(name, spec.system, rows, prompts, tokens, most, cost))
     return steps

@@ -15,8 +15,8 @@ class Ending(msgspec.Struct, frozen=True):
     """How a run ended, kept with it.
 
     ``state``: done, planned, paused, cancelled, failed, refused; stopped, while it goes on or
-    after a kill. Counts are the answer step's;
-    ``quarantined_before`` counts rows that earlier steps quarantined.
+    after a kill. Counts are the answer step's, or before its time those of ``step``, the last
+    that was worked; ``quarantined_before`` counts rows that earlier steps quarantined.
     """
 
     state: str
@@ -31,6 +31,7 @@ class Ending(msgspec.Struct, frozen=True):
     quarantined_before: int = 0
     outputs: list[str] = []
     exit_code: int = 0
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def done_ending(
         skipped=counts.skipped,
         quarantined_before=before,
         outputs=outputs,
+        step=answer,
         exit_code=3 if counts.quarantined + before else 0,
     )
 

@@ -17,15 +17,17 @@ from apwa.models import (
     ModelSettings,
     OpenedModel,
     ReadVariables,
+    Way,
     check_endpoints,
     find_out,
     kit_of,
     open_model,
+    own_price,
     price_of,
 )
 from apwa.runs.served import ModelProcesses
 from apwa.runs.settings import RunSettings
-from apwa.vocabulary import NUSD_PER_USD, Follow, Misuse, Paused, Price, RunFailed
+from apwa.vocabulary import NUSD_PER_USD, Follow, Misuse, Paused, Price, RunFailed, Tier
 from apwa.vocabulary.events import EndpointFound, Event, Trouble
 
 NO_MODEL = Misuse(
@@ -86,7 +88,7 @@ class Endpoints:
 
     async def _enter(self, spec: str) -> Endpoint:
         opened = await self.opened(spec)
-        price = price_of(opened.endpoint, opened.model_name, self._settings.prices)
+        price = await self._price(spec, opened)
         if self._settings.max_cost is not None and price is None:
             raise Misuse(
                 f"the price of {spec} is unknown, so a cap in money cannot be kept",
@@ -103,6 +105,21 @@ class Endpoints:
             )
         )
         return Endpoint(spec, opened, traits, price, context)
+
+    def unpriced(self) -> str:
+        """A model of the run whose price is unknown; empty if there is none."""
+        return next((e.spec for e in self._open.values() if e.price is None), "")
+
+    async def _price(self, spec: str, opened: OpenedModel) -> Price | None:
+        """The price by which the run counts: the user's, else the one that it began with."""
+        price = own_price(opened.endpoint, opened.model_name, self._settings.prices)
+        kept = self._journal.reader.fact(f"price:{spec}")
+        if price is None and kept is not None:
+            return msgspec.msgpack.decode(kept, type=Price)
+        price = price or price_of(opened.endpoint, opened.model_name)
+        if price is not None:
+            await self._journal.put_fact(f"price:{spec}", msgspec.msgpack.encode(price))
+        return price
 
     async def opened(self, spec: str) -> OpenedModel:
         """A client, not yet probed; starts the model's server if that is ours to start."""
@@ -136,7 +153,7 @@ class Endpoints:
 
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")
-        if kept is not None:
+        if kept and not self._moved(spec, opened):
             traits = msgspec.msgpack.decode(kept, type=EndpointTraits)
             opened.model.adopt(traits.dialect)
             return traits
@@ -149,8 +166,34 @@ class Endpoints:
                 "endpoint",
                 failure.kind.remedy,
             ) from failure
+        if traits.cuts_prompts:
+            raise Paused(
+                f"{spec} cuts prompts without a word: it read less of the probe than it was sent",
+                "endpoint",
+                _wider(traits),
+            )
         await self._journal.put_fact(f"traits:{spec}", msgspec.msgpack.encode(traits))
         return traits
+
+    def _moved(self, spec: str, opened: OpenedModel) -> bool:
+        """Whether the name stands for another address than when it was probed."""
+        way = self._journal.reader.fact(f"way:{spec}")
+        if way is None or self._urls[spec]:  # a server that is ours has another port each time
+            return False
+        return msgspec.msgpack.decode(way, type=Way).address != opened.way.address
+
+    async def too_small(self, endpoint: Endpoint, step: str, tokens: int, room: int) -> Paused:
+        """A server whose window could be larger, and must be for a row of a step.
+
+        What is known of it is forgotten, so that a resumed run looks again.
+        """
+        await self._journal.put_fact(f"traits:{endpoint.spec}", b"")
+        return Paused(
+            f"step {step}: a row has about {tokens:,} tokens, and {room:,} of the"
+            f" {endpoint.context:,} that {endpoint.spec} serves are left for it",
+            "endpoint",
+            _wider(endpoint.traits),
+        )
 
     async def _remember(self, endpoint: Endpoint) -> None:
         """Keep what replies have taught about an endpoint since it was probed."""
@@ -174,10 +217,24 @@ class Endpoints:
             await self._processes.close()
 
 
+def _wider(traits: EndpointTraits) -> str:
+    return (
+        f"{traits.widening or 'Let the server serve a larger context'}. Then resume; or chunk the"
+        " rows in a query first."
+    )
+
+
 def words_of(price: Price | None) -> str:
     """A price in words: dollars per million tokens, in and out."""
     if price is None:
         return "unknown"
-    scale = 1_000_000 / NUSD_PER_USD
-    words = f"${price.input_nusd * scale:g} in, ${price.output_nusd * scale:g} out per M tokens"
+    words = f"{_rates(price.at(0))} per M tokens"
+    for tier in price.tiers:
+        words += f"; {_rates(tier)} where the prompt has more than {tier.above:,}"
     return f"{words} ({price.source})" if price.source else words
+
+
+def _rates(tier: Tier) -> str:
+    scale = 1_000_000 / NUSD_PER_USD
+    cached = "" if tier.cached_nusd is None else f", ${tier.cached_nusd * scale:g} cached"
+    return f"${tier.input_nusd * scale:g} in{cached}, ${tier.output_nusd * scale:g} out"

@@ -31,11 +31,16 @@ class Fit:
     system_tokens: int
     output_tokens: int
 
+    @property
+    def room(self) -> int:
+        """Tokens that are left for the row."""
+        return (self.context or 0) - self.system_tokens - self.output_tokens
+
     def trouble(self, text_bytes: int, count: Iterator[int]) -> str:
         """Why the row does not fit, in words; empty if it does, or if nobody knows."""
         if self.context is None:
             return ""
-        room = self.context - self.system_tokens - self.output_tokens
+        room = self.room
         if text_bytes <= room:  # no text has more tokens than bytes
             return ""
         tokens = next(count)
@@ -57,8 +62,6 @@ def expand(
     todo: BitMap,
     wanted: Mapping[int, int],
     fit: Fit,
-    *,
-    by_reference: bool = False,
 ) -> Iterator[list[Work]]:
     """Subtasks of ``todo`` in ordinal order.
 
@@ -68,17 +71,14 @@ def expand(
         todo: Ordinals of the table to work.
         wanted: Generation of each row where that is above 0.
         fit: The context that a row must fit into.
-        by_reference: Say of large cells where they stand, for hosts elsewhere to read.
     """
-    places = CellPlaces(table, spec.columns) if by_reference else None
     for ordinals, batch in _batches(table, spec.columns, todo):
         reasons = _unreadable(batch)
         rows = plain_rows(batch, spec.columns)
-        works = [
+        yield [
             work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason)
             for ordinal, values, reason in zip(ordinals, rows, reasons, strict=True)
         ]
-        yield works if places is None else [_light(work, places) for work in works]
 
 
 def work_of(
@@ -103,8 +103,17 @@ def work_of(
     )
 
 
+def by_reference(
+    batches: Iterator[list[Work]], spec: WorkSpec, table: Table
+) -> Iterator[list[Work]]:
+    """The same work, which says of large cells where they stand, for hosts elsewhere to read."""
+    places = CellPlaces(table, spec.columns)
+    for works in batches:
+        yield [_light(work, places) for work in works]
+
+
 def _light(work: Work, places: CellPlaces) -> Work:
-    if work.size_bytes < LARGE_CHARS or work.refused is not None:
+    if work.size_bytes < LARGE_CHARS or work.refused or work.answered:
         return work
     values, cells = places.without_large(work.ordinal, work.values)
     return replace(work, values=values, cells=cells) if cells else work

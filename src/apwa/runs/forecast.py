@@ -30,13 +30,17 @@ class StepSample:
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """What the full run will take. ``cost_nusd`` None: a price is unknown."""
+    """What the full run will take. ``cost_nusd`` None: a price is unknown.
+
+    ``reasoning``: how many of the likely tokens are a model's thoughts.
+    """
 
     tokens: Range
     cost_nusd: Range | None
     seconds: tuple[float, float, float]
     calls: Range
     basis: str
+    reasoning: int = 0
 
     def upper_cost(self) -> int | None:
         return None if self.cost_nusd is None else self.cost_nusd[2]
@@ -46,6 +50,7 @@ def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
     """Sum the steps' forecasts. ``ceiling``: calls at once, if the user set one."""
     tokens = _total(samples, [[float(u.tokens) for u in s.usages] for s in samples])
     calls = _total(samples, [[float(u.calls) for u in s.usages] for s in samples])
+    thoughts = [[float(u.reasoning_tokens) for u in s.usages] for s in samples]
     known = all(u.cost_nusd is not None for s in samples for u in s.usages)
     money = None
     if known:
@@ -60,6 +65,7 @@ def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
         seconds=(seconds / 3, seconds, seconds * 3),
         calls=calls,
         basis=f"{seen:,} piloted of {full:,} subtasks",
+        reasoning=_total(samples, thoughts)[1],
     )
 
 

@@ -8,13 +8,16 @@ from pyroaring import BitMap
 
 from apwa.executor import StepJob
 from apwa.plan import TemplateStep
-from apwa.runs.closing import close_sample, close_template
-from apwa.runs.expand import expand, fit_of
+from apwa.runs.closing import close_sample, close_template, made_sensitive
+from apwa.runs.expand import by_reference, expand, fit_of
+from apwa.runs.kept_answers import KeptAnswers, only_contract_differs, unchanged
 from apwa.runs.settling import Known, piloted, settle, without_again
+from apwa.runs.specs import KeptSpec, kept_spec
 from apwa.runs.state import StepState, save_state
 from apwa.runs.walk import Closed, Stopped, Walk, digest
-from apwa.vocabulary import PILOT, WorkSpec
-from apwa.vocabulary.events import StepOpened
+from apwa.runs.windows import check_window
+from apwa.vocabulary import PILOT, RUN, WorkSpec
+from apwa.vocabulary.events import AnswersReused, StepOpened
 
 
 async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
@@ -23,39 +26,49 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
     source = walk.source(step.over)
     rows = await asyncio.to_thread(walk.sampled, step.over)
     spec = await desk.spec(name, step, walk.checked)
+    await check_window(desk, step, spec, source.table)
+    before = await _under_another_contract(walk, step, spec)
     state, known = await _settle(walk, name, step, spec, source, rows)
     standing = state.standing(reader, scope, name, rows)
     todo = rows - standing.settled
     desk.emit(StepOpened(scope, name, "template", len(rows), len(standing.done)))
-    await desk.keep_spec(scope, spec, step.over, source.table)
+    await desk.keep_spec(scope, spec, step, source.table, state.prefixes)
     if todo:
         state = state.opened()
         await save_state(desk.journal, scope, name, state)
         known = piloted(reader, scope, name) | known
         fit = fit_of(spec, await desk.context_of(step))
+        again = BitMap(state.again)
+        kept = await _kept_answers(walk, spec, source, before, todo - again)
+        earlier = None
+        if scope == RUN or step.over in desk.tables:  # of a pilot's own tables, it says nothing
+            earlier = await desk.earlier_answers(spec, source.table, todo)
+        batches = expand(spec, source.table, todo, state.wanted, fit)
+        if kept is not None:
+            batches = kept.answering(batches)
+        if earlier is not None:
+            batches = earlier.answering(batches, again)
+        if desk.settings.executor == "ray":
+            batches = by_reference(batches, spec, source.table)
         end = await desk.executor.run_step(
             StepJob(
                 scope=scope,
                 spec=spec,
                 rows=len(rows),
                 todo=todo,
-                expand=expand(
-                    spec,
-                    source.table,
-                    todo,
-                    state.wanted,
-                    fit,
-                    by_reference=desk.settings.executor == "ray",
-                ),
+                expand=batches,
                 done=len(standing.done),
                 quarantined=len(standing.quarantined),
                 known=await asyncio.to_thread(
                     without_again, known, spec, source.table, todo, state
                 ),
                 share=desk.shareable(spec),
+                hidden=bool(made_sensitive(spec, source.table)),
             )
         )
-        if end.paused:
+        if kept is not None and kept.accepted:
+            desk.emit(AnswersReused(name, kept.accepted, len(todo)))
+        if end.paused and not desk.finishing:
             raise Stopped(end.paused)
     version = f"{state.made_of} {digest(rows)}"
     table = state.table_if(version)
@@ -81,3 +94,29 @@ async def _settle(
         state = state.of(made_of)
         await save_state(walk.desk.journal, walk.scope, name, state)
     return state, known
+
+
+async def _under_another_contract(
+    walk: Walk, step: TemplateStep, spec: WorkSpec
+) -> KeptSpec | None:
+    """The step as it was before only its contract was changed, if it was; kept until it changes
+    again, so that a run that is killed on the way goes on trying what was answered then."""
+    desk, name = walk.desk, f"before:{walk.scope}:{spec.step}"
+    last = kept_spec(desk.reader, walk.scope, spec.step)
+    if last is not None and only_contract_differs(last, step, spec):
+        await desk.keep(name, last)
+        return last
+    before = desk.kept(name, KeptSpec)
+    return before if before is not None and only_contract_differs(before, step, spec) else None
+
+
+async def _kept_answers(
+    walk: Walk, spec: WorkSpec, source: Closed, before: KeptSpec | None, rows: BitMap
+) -> KeptAnswers | None:
+    if before is None or (walk.scope == PILOT and before.spec.model != spec.model):
+        return None  # a pilot is there to try the model
+    reader, scope = walk.desk.reader, walk.scope
+    same = await asyncio.to_thread(
+        unchanged, reader, scope, before.spec, before.prefixes, source.table, rows
+    )
+    return KeptAnswers(reader, scope, spec, same, walk.desk.checks) if same else None

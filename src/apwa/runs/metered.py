@@ -6,8 +6,9 @@ import asyncio
 import random
 
 from apwa.executor import Executor
-from apwa.models import ChatFailure, ChatModel, ChatReply, ChatRequest, PreparedChat, cost
+from apwa.models import ChatFailure, ChatModel, ChatReply, ChatRequest, PreparedChat
 from apwa.vocabulary import ErrorKind, Follow, Paused, Price, Usage
+from apwa.worker import bound_of, usage_of
 
 _PATIENCE = 8  # waits in a row without a reply before the run is paused
 _TRIES = 3  # for failures that are the call's own
@@ -53,8 +54,9 @@ class MeteredModel:
                 if not failure.sent or failure.kind in _TURNED_AWAY:
                     settle(Usage())
                 raise
-            usage = self._usage_of(reply)
-            settle(usage)
+            usage = usage_of(reply.tokens, self._price)
+            if reply.tokens.reported:
+                settle(usage)  # else all of the bound counts, as nobody knows
             self.usage += usage
             return reply
 
@@ -70,23 +72,12 @@ class MeteredModel:
         backoff = self._random.uniform(0.5, 1.0) * min(_LONGEST_WAIT_S, 0.5 * 2**tried)
         await asyncio.sleep(max(failure.retry_after_s or 0.0, backoff))
 
-    def _usage_of(self, reply: ChatReply) -> Usage:
-        tokens = reply.tokens
-        money = tokens.cost_nusd
-        if money is None:
-            money = cost(tokens, self._price) if self._price is not None else None
-        return Usage(1, tokens.input, tokens.output, tokens.cached, tokens.reasoning, money)
-
     def _bound(self, request: ChatRequest) -> Usage:
         """The most a call may take: no text has more tokens than bytes."""
         size = sum(len(message.text.encode()) for message in request.messages)
         size += sum(len(call.arguments) for m in request.messages for call in m.calls)
         size += sum(len(str(tool)) for tool in request.tools) + 16 * len(request.messages)
-        money = None
-        if self._price is not None:
-            price = self._price
-            money = int(size * price.input_nusd + request.max_output_tokens * price.output_nusd) + 1
-        return Usage(1, size, request.max_output_tokens, cost_nusd=money)
+        return bound_of(size, request.max_output_tokens, self._price)
 
     def prepare(self, request: ChatRequest) -> PreparedChat:
         return self._model.prepare(request)

@@ -14,12 +14,13 @@ from apwa.journal import JournalReader, StoredResult, open_reader
 from apwa.plan import Plan, RowsStep, Step, TemplateStep, load_plan
 from apwa.runs.closing import HIDDEN, status_counts, template_batches, template_schema
 from apwa.runs.delivery import quarantined_batches, write_table_to
-from apwa.runs.desk import KeptSpec, hides, kept_spec, read_tables
+from apwa.runs.desk import read_tables
 from apwa.runs.directory import RunDirectory
 from apwa.runs.ending import Ending
 from apwa.runs.export import check_target, write_answer
 from apwa.runs.requests import shell_line
 from apwa.runs.settings import RunRequest, RunSettings
+from apwa.runs.specs import KeptSpec, hides, kept_spec
 from apwa.runs.state import load_state
 from apwa.tables import Table, plain_rows
 from apwa.vocabulary import PILOT, RUN, Misuse, Usage

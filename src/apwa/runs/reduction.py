@@ -52,7 +52,7 @@ async def work_reduce(walk: Walk, name: str, step: TemplateStep) -> Closed:
     rows = await asyncio.to_thread(walk.sampled, step.over)
     spec = await desk.spec(name, step, walk.checked)
     state = walk.taken_up(name, step, spec)
-    await desk.keep_spec(walk.scope, spec, step.over, source.table)
+    await desk.keep_spec(walk.scope, spec, step, source.table, state.prefixes)
     groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
     fit = fit_of(spec, await desk.context_of(step))
     level, nodes, expected = 1, 0, 0
@@ -115,9 +115,10 @@ class LevelJob:
                 quarantined=len(before.quarantined),
                 known=await asyncio.to_thread(self._known, todo, state),
                 share=desk.shareable(self.spec),
+                hidden=bool(made_sensitive(self.spec, self.table)),
             )
         )
-        if end.paused:
+        if end.paused and not desk.finishing:
             raise Stopped(end.paused)
         return state
 

@@ -6,19 +6,24 @@ from collections.abc import Iterator
 
 from apwa.journal import JournalReader
 from apwa.plan import TemplateStep
+from apwa.runs.closing import skipped_rows
 from apwa.runs.course import Course
-from apwa.runs.desk import hides
 from apwa.runs.ending import Ending
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast
+from apwa.runs.specs import hides
 from apwa.runs.untrusted import fenced, rows_of, some_done, untrusted
 from apwa.vocabulary import PILOT, RUN, Usage
 from apwa.vocabulary.events import (
+    AnswersReused,
     ClusterFound,
+    EndpointFound,
     HostChanged,
     HostLoad,
     HostsSeen,
     Numbered,
+    RunStarted,
+    StepOpened,
     Trouble,
 )
 from apwa.vocabulary.numbers import duration, money
@@ -26,6 +31,7 @@ from apwa.vocabulary.numbers import duration, money
 _EXAMPLES = 3  # of a failure kind, in a report
 _MORE_EXAMPLES = 8  # where the manager asks for them
 _CLIP = 300
+_MISSING = 1000  # missing rows, by key
 
 
 def usage_words(usage: Usage) -> str:
@@ -44,9 +50,10 @@ def forecast_words(forecast: Forecast, *, time: bool = True) -> str:
         cost = f"{money(b)} ({money(a)} to {money(c)})"
     fast, usual, slow = (duration(seconds) for seconds in forecast.seconds)
     seconds = f", {usual} ({fast} to {slow})" if time else ""
+    thoughts = f", {forecast.reasoning:,} of them reasoning" if forecast.reasoning else ""
     return (
-        f"{forecast.calls[1]:,} calls, {likely:,} tokens ({low:,} to {high:,}), {cost}{seconds};"
-        f" from {forecast.basis}"
+        f"{forecast.calls[1]:,} calls, {likely:,} tokens ({low:,} to {high:,}){thoughts},"
+        f" {cost}{seconds}; from {forecast.basis}"
     )
 
 
@@ -135,7 +142,10 @@ def write_report(course: Course, ending: Ending) -> None:
     if ending.words:
         lines += ["## Answer", "", ending.words, ""]
     lines += _steps(course)
+    lines += _missing(course)
     lines += _forecast_and_actual(course)
+    lines += _reused(desk.reader)
+    lines += _prices(desk.reader)
     lines += _failures(course)
     lines += _hosts(desk.reader)
     lines += _troubles(desk.reader)
@@ -168,19 +178,81 @@ def _steps(course: Course) -> list[str]:
     return [*lines, ""]
 
 
+def _missing(course: Course) -> list[str]:
+    """The rows that a run which was finished early leaves out."""
+    if not course.desk.finishing:
+        return []
+    lines: list[str] = []
+    for name, closed in course.finished.items():
+        if closed.end.skipped and (keys := skipped_rows(closed.table, _MISSING)):
+            more = closed.end.skipped - len(keys)
+            rest = f" and {more:,} more" if more > 0 else ""
+            lines += [f"Step {name}: {', '.join(keys)}{rest}", ""]
+    return ["## Missing rows", "", *(lines or ["None.", ""])]
+
+
 def _forecast_and_actual(course: Course) -> list[str]:
     lines = ["## Forecast and actual", ""]
-    if course.forecast is not None:
-        lines.append(f"- Forecast of the full run: {forecast_words(course.forecast)}")
     if course.checked is not None:
-        run = _sum(course, RUN)
         pilot = _sum(course, PILOT)
-        lines.append(f"- Full run: {usage_words(run)}")
-        lines.append(f"- Pilot: {usage_words(pilot)}")
+        # the forecast is of all rows, and the full run takes what the pilot has answered
+        actual = _sum(course, RUN) + pilot
+        took_s = _full_run_s(course.desk.reader)
+        lines += _compared(course.forecast, actual, took_s)
+        lines.append(f"- The pilot's part of it: {usage_words(pilot)}")
     lines.append(
         f"- All, the manager and lost calls too: {usage_words(course.desk.reader.spent())}"
     )
     return [*lines, ""]
+
+
+def _compared(forecast: Forecast | None, actual: Usage, took_s: float) -> list[str]:
+    """What was forecast of the full run beside what it took, the pilot's rows included."""
+    took = [
+        f"{actual.calls:,}",
+        f"{actual.tokens:,}",
+        f"{actual.reasoning_tokens:,}",
+        money(actual.cost_nusd),
+        duration(took_s),
+    ]
+    names = ["calls", "tokens", "of them reasoning", "cost", "time of the full run"]
+    if forecast is None:
+        rows = [f"| {name} | {now} |" for name, now in zip(names, took, strict=True)]
+        words = "There was no pilot of this plan and model, so there is no forecast."
+        return [words, "", "| | actual |", "|---|---:|", *rows, ""]
+    f = forecast
+    unknown = ("cost unknown", "")
+    ranges = [
+        (f"{f.calls[1]:,}", f"{f.calls[0]:,} to {f.calls[2]:,}"),
+        (f"{f.tokens[1]:,}", f"{f.tokens[0]:,} to {f.tokens[2]:,}"),
+        (f"{f.reasoning:,}", ""),
+        unknown
+        if f.cost_nusd is None
+        else (money(f.cost_nusd[1]), f"{money(f.cost_nusd[0])} to {money(f.cost_nusd[2])}"),
+        (duration(f.seconds[1]), f"{duration(f.seconds[0])} to {duration(f.seconds[2])}"),
+    ]
+    rows = [
+        f"| {name} | {likely} | {spread} | {now} |"
+        for name, (likely, spread), now in zip(names, ranges, took, strict=True)
+    ]
+    head = ["| | forecast | range | actual |", "|---|---:|---:|---:|"]
+    return [f"The forecast is from {f.basis}.", "", *head, *rows, ""]
+
+
+def _full_run_s(reader: JournalReader) -> float:
+    """Seconds that the full run was at work, all its parts together."""
+    total = last = 0.0
+    begun: float | None = None
+    for numbered in _all_events(reader):
+        event = numbered.event
+        if isinstance(event, RunStarted):
+            begun, last = None, numbered.at
+        elif isinstance(event, StepOpened) and event.scope == RUN:
+            begun = last = begun or numbered.at
+        if begun is not None:
+            total += max(0.0, numbered.at - last)
+        last = numbered.at
+    return total
 
 
 def _sum(course: Course, scope: str) -> Usage:
@@ -190,6 +262,27 @@ def _sum(course: Course, scope: str) -> Usage:
         if isinstance(step, TemplateStep):
             total += course.desk.reader.counts(scope, name).usage
     return total
+
+
+def _reused(reader: JournalReader) -> list[str]:
+    """Rows that needed no call, and where their answers come from."""
+    lines = [
+        f"- Step {event.step}: {event.rows:,} of {event.of:,} rows "
+        + (f"from run {event.run}" if event.run else "from answers under an earlier contract")
+        for numbered in _all_events(reader)
+        if isinstance(event := numbered.event, AnswersReused)
+    ]
+    return ["## Reused answers", "", *lines, ""] if lines else []
+
+
+def _prices(reader: JournalReader) -> list[str]:
+    """The prices that were counted with. A provider's own figure in a reply wins over them."""
+    found = {
+        (event.endpoint, event.price): f"- {event.endpoint}: {event.price}"
+        for numbered in _all_events(reader)
+        if isinstance(event := numbered.event, EndpointFound)
+    }
+    return ["## Prices", "", *found.values(), ""] if found else []
 
 
 def _failures(course: Course) -> list[str]:

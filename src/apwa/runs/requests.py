@@ -20,7 +20,7 @@ def shell_line(reader: JournalReader, spec: WorkSpec, values: Values) -> str:
         values: The row's values, in the order of the step's columns.
     """
     way, traits = reader.fact(f"way:{spec.endpoint}"), reader.fact(f"traits:{spec.endpoint}")
-    if way is None or traits is None:
+    if not way or not traits:
         return ""
     reached = msgspec.msgpack.decode(way, type=Way)
     if not reached.address:  # a provider's own protocol: its SDK makes the request

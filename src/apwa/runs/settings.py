@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from apwa.models import EndpointSettings
-from apwa.vocabulary import NUSD_PER_USD, Caps
+from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -26,6 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         limit: Only the first so many rows of each input table.
         rows: Only these row keys of the input tables.
         pilot: Whether a sample flows through the plan before it runs in full.
+        reuse: Whether answers of earlier runs to the same requests are taken.
         yes: Approve the plan whatever the forecast says.
         timeout_s: Pause the run after so many seconds.
         prices: User's prices by model: ``{"openai:x": {"input": 0.25, "output": 2.0}}``, US
@@ -55,6 +56,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     limit: int | None = None
     rows: list[str] = []
     pilot: bool = True
+    reuse: bool = True
     yes: bool = False
     timeout_s: float | None = None
     prices: dict[str, dict[str, float]] = {}
@@ -84,6 +86,19 @@ class RunSettings(msgspec.Struct, frozen=True):
             self, **{name: value for name, value in changes.items() if value is not None}
         )
 
+    def under(self, limits: ChangeLimits) -> RunSettings:
+        """These settings with the limits of a command."""
+        changes: dict[str, object] = {
+            "concurrency": limits.concurrency,
+            "max_failures": limits.max_failures,
+            "timeout_s": limits.timeout_s,
+        }
+        if limits.caps is not None:
+            cost = limits.caps.cost_nusd
+            changes["max_cost"] = None if cost is None else cost / NUSD_PER_USD
+            changes["max_tokens"], changes["max_calls"] = limits.caps.tokens, limits.caps.calls
+        return self.changed(changes)
+
 
 class Settings(TypedDict, total=False):
     """Fields of ``RunSettings`` but the model, as keyword arguments; see there."""
@@ -99,6 +114,7 @@ class Settings(TypedDict, total=False):
     limit: int | None
     rows: list[str]
     pilot: bool
+    reuse: bool
     yes: bool
     timeout_s: float | None
     prices: dict[str, dict[str, float]]

@@ -40,6 +40,7 @@ class Walk:
         scope: ``run`` or ``pilot``.
         selection: Rows of each input table that take part; an absent table takes part whole.
         sample: In a pilot, how many rows each template ranges over at most.
+        answered: Rows of inputs that earlier runs have answered, for every template over them.
         closed: The steps that have their tables, so far.
     """
 
@@ -48,6 +49,7 @@ class Walk:
     scope: str
     selection: Mapping[str, BitMap]
     sample: int | None = None
+    answered: Mapping[str, BitMap] = field(default_factory=dict[str, BitMap])
     closed: dict[str, Closed] = field(default_factory=dict[str, Closed])
 
     def effective_scope(self, name: str) -> str:
@@ -79,9 +81,14 @@ class Walk:
         allowed = self.allowed(name)
         if self.sample is None or len(allowed) <= self.sample:
             return allowed
+        # rows that need a call tell what the run will cost
+        allowed = (allowed - self.answered.get(name, BitMap())) or allowed
         table = self.source(name).table
         picked = BitMap(pilot_ordinals(table, self.sample, self.desk.settings.seed)) & allowed
-        return picked or BitMap(list(allowed)[: self.sample])
+        rest = allowed - picked
+        missing = min(self.sample - len(picked), len(rest))
+        # of a selection, or of what earlier runs have left: spread over it
+        return picked | BitMap(rest[n * len(rest) // missing] for n in range(missing))
 
     def taken_up(self, name: str, step: TemplateStep, spec: WorkSpec) -> StepState:
         """The step's state under its template as it is now.

@@ -145,7 +145,7 @@ class Course:
             todo = BitMap(o for o in range(self.plan.rows) if o not in have)
             if todo:
                 job = StepJob("run", _spec(name), self.plan.rows, todo, iter(()), share=n == 0)
-                self._work[core.open_step(job, self.clock.now)] = [_work(o, n) for o in todo]
+                self._work[core.open_step(job, self.clock.now)] = [_work(o, name) for o in todo]
         self._drive(core)
         self._tick(core)
 
@@ -354,6 +354,9 @@ class Course:
             self._broken(f"{len(self.journal.results)} of {rows} rows have a result")
         if ended != "done" and (self.plan.caps is None or ErrorKind.BUDGET.value not in ended):
             self._broken(f"it stopped for no reason: {ended}")
+        for result in self.journal.results.values():
+            if result.kind is None and result.answer != _key(result.ordinal, result.step):
+                self._broken(f"row {result.ordinal} of {result.step} has another row's answer")
         calls = self.endpoint.answered - self.endpoint.failed
         if calls > rows + self.excused:
             self._broken(f"{calls} good calls for {rows} rows, of which {self.excused} excused")
@@ -367,11 +370,14 @@ def _spec(step: str) -> WorkSpec:
     return WorkSpec(step, "", [], "", [], contract, ENDPOINT, "m", b"")
 
 
-def _work(ordinal: int, step: int) -> Work:
-    # in the first step some requests are equal
-    key = ordinal % 50 if step == 0 else ordinal
+def _work(ordinal: int, step: str) -> Work:
     refused = ("bad_input", "cannot be read") if ordinal % 41 == 40 else None
-    return Work(ordinal, 0, key.to_bytes(16, "big"), [], 10, refused)
+    return Work(ordinal, 0, _key(ordinal, step), [], 10, refused)
+
+
+def _key(ordinal: int, step: str) -> bytes:
+    """The row's reuse key, which a host gives as its answer; in the first step some are equal."""
+    return (ordinal % 50 if step == "s0" else ordinal).to_bytes(16, "big")
 
 
 def simulate(seed: int) -> Report:

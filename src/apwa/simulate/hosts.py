@@ -161,7 +161,8 @@ class SimHost:
             usage = Usage(1, amount.tokens, 0, cost_nusd=amount.cost_nusd)
             outcome = Outcome(
                 item.lease_id, item.ordinal, item.generation, item.reuse_key, kind,
-                b"{}" if kind is None else b"", "", "", [Attempt("c", "m", kind, usage, latency)],
+                item.reuse_key if kind is None else b"", "", "",
+                [Attempt("c", "m", kind, usage, latency)],
             )  # fmt: skip
             self._unacked[item.lease_id] = outcome
             self._say(self, Outcomes([outcome]))

@@ -8,6 +8,7 @@ from apwa.vocabulary.control import (
     Cancel,
     ChangeLimits,
     Command,
+    Finish,
     Pause,
     decode_command,
     encode_command,
@@ -27,7 +28,7 @@ from apwa.vocabulary.errors import (
 )
 from apwa.vocabulary.identity import PILOT, RUN, ResultKey, RowKey, new_run_id, reuse_key
 from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
-from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Usage
+from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Tier, Usage
 from apwa.vocabulary.work import (
     Attempt,
     Cell,
@@ -57,6 +58,7 @@ __all__ = [
     "Command",
     "ContractSpec",
     "ErrorKind",
+    "Finish",
     "Follow",
     "Granted",
     "JobRefused",
@@ -75,6 +77,7 @@ __all__ = [
     "RunFailed",
     "Scope",
     "TagSpec",
+    "Tier",
     "Traits",
     "Usage",
     "Values",

@@ -27,15 +27,23 @@ class Cancel(_Command, frozen=True):
     now: bool = False
 
 
+class Finish(_Command, frozen=True):
+    """End the run well with what it has: no more calls, tables closed, the answer written."""
+
+
 class ChangeLimits(_Command, frozen=True):
-    """New caps or ceilings from now on. None leaves a limit as it is."""
+    """New caps or ceilings from now on. None leaves a limit as it is.
+
+    ``caps`` are all caps from now on. ``timeout_s`` counts from when the run was last begun.
+    """
 
     caps: Caps | None = None
     concurrency: int | None = None
     max_failures: float | None = None
+    timeout_s: float | None = None
 
 
-Command = Approve | Pause | Cancel | ChangeLimits
+Command = Approve | Pause | Cancel | Finish | ChangeLimits
 
 _decoder = msgspec.json.Decoder(Command)
 

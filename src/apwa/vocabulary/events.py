@@ -52,6 +52,16 @@ class StepOpened(_Event, frozen=True):
     done: int = 0  # by an earlier try
 
 
+class AnswersReused(_Event, frozen=True):
+    """Rows of a step that need no call: ``run`` has answered them, or, where that is empty, this
+    run under an earlier contract."""
+
+    step: str
+    rows: int
+    of: int
+    run: str = ""
+
+
 class StepProgress(_Event, frozen=True):
     """Aggregates of a step, once a second while it is open.
 
@@ -152,6 +162,7 @@ class PilotDone(_Event, frozen=True):
     cost_nusd: tuple[int, int, int] | None
     seconds: tuple[float, float, float]
     tokens: tuple[int, int, int]
+    reasoning: int = 0  # of the likely tokens
 
 
 class ApprovalNeeded(_Event, frozen=True):
@@ -187,6 +198,7 @@ Event = (
     | ManagerSaid
     | PlanChanged
     | StepOpened
+    | AnswersReused
     | StepProgress
     | StepClosed
     | Trouble

@@ -41,17 +41,45 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
         return self.input_tokens + self.output_tokens
 
 
+class Tier(msgspec.Struct, frozen=True, array_like=True):
+    """Prices of a whole call whose prompt has more tokens than ``above``."""
+
+    above: int
+    input_nusd: float
+    output_nusd: float
+    cached_nusd: float | None = None
+
+
 class Price(msgspec.Struct, frozen=True):
     """Prices in nano-dollars a token (which is dollars per thousand million tokens).
 
     A price of None is unknown. Floats, because a token of a small model costs parts of one;
-    the cost of a call is rounded up to a whole nano-dollar.
+    the cost of a call is rounded up to a whole nano-dollar. ``tiers``: of long prompts, rising.
     """
 
     input_nusd: float
     output_nusd: float
     cached_nusd: float | None = None
     source: str = ""
+    tiers: list[Tier] = []
+
+    def at(self, input_tokens: int) -> Tier:
+        """The prices of a call with so many tokens in its prompt."""
+        reached = [tier for tier in self.tiers if input_tokens > tier.above]
+        return reached[-1] if reached else self._base
+
+    def dearest(self, input_tokens: int) -> Tier:
+        """The most that a token can cost in a call with at most so many in its prompt."""
+        within = [self._base, *(tier for tier in self.tiers if input_tokens > tier.above)]
+        return Tier(
+            0,
+            max(max(tier.input_nusd, tier.cached_nusd or 0.0) for tier in within),
+            max(tier.output_nusd for tier in within),
+        )
+
+    @property
+    def _base(self) -> Tier:
+        return Tier(0, self.input_nusd, self.output_nusd, self.cached_nusd)
 
 
 class Caps(msgspec.Struct, frozen=True):

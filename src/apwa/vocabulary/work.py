@@ -108,13 +108,22 @@ class LeaseItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True):
-    """One model call made for a subtask."""
+    """One model call made for a subtask.
+
+    ``bound``: what it took is not known, and ``usage`` is the most that it may have been.
+    """
 
     call_id: str
     model: str
     kind: ErrorKind | None  # None: the call itself went well
     usage: Usage
     duration_s: float
+    bound: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether anybody has counted its tokens: no prompt has none."""
+        return self.usage.input_tokens > 0
 
 
 class Outcome(msgspec.Struct, frozen=True):

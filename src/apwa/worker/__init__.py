@@ -4,8 +4,8 @@ It sees its own row and its template's capabilities, nothing else. It schedules 
 no row and writes nowhere.
 """
 
-from apwa.worker.calls import CallLog
-from apwa.worker.checks import Evaluator
+from apwa.worker.calls import CallLog, bound_of, usage_of
+from apwa.worker.checks import Checks, Evaluator
 from apwa.worker.loop import NotAccepted, OutOfTurns, agent_loop, spoken, unanswered
 from apwa.worker.meter import Meter
 from apwa.worker.solve import OpenedStep, request_of, solve
@@ -14,6 +14,7 @@ from apwa.worker.transcript import read_transcript, transcript_of
 
 __all__ = [
     "CallLog",
+    "Checks",
     "Evaluator",
     "Meter",
     "NotAccepted",
@@ -21,10 +22,12 @@ __all__ = [
     "OutOfTurns",
     "Toolbox",
     "agent_loop",
+    "bound_of",
     "read_transcript",
     "request_of",
     "solve",
     "spoken",
     "transcript_of",
     "unanswered",
+    "usage_of",
 ]

@@ -37,9 +37,17 @@ class CallLog:
         return self.calling or bool(self.attempts)
 
     def add(
-        self, call_id: str, model: str, kind: ErrorKind | None, usage: Usage, took_s: float
+        self,
+        call_id: str,
+        model: str,
+        kind: ErrorKind | None,
+        usage: Usage,
+        took_s: float,
+        *,
+        bound: bool = False,
     ) -> None:
-        self.attempts.append(Attempt(call_id, model, kind, usage, took_s))
+        """Note a call. ``bound``: ``usage`` is the most that it may have taken."""
+        self.attempts.append(Attempt(call_id, model, kind, usage, took_s, bound))
 
 
 def new_call_id() -> str:
@@ -57,6 +65,6 @@ def bound_of(size_bytes: int, output_tokens: int, price: Price | None) -> Usage:
     """The most that a call may take: no text has more tokens than bytes."""
     money = None
     if price is not None:
-        dearest = max(price.input_nusd, price.cached_nusd or 0.0)
-        money = math.ceil(size_bytes * dearest + output_tokens * price.output_nusd)
+        tier = price.dearest(size_bytes)
+        money = math.ceil(size_bytes * tier.input_nusd + output_tokens * tier.output_nusd)
     return Usage(1, size_bytes, output_tokens, cost_nusd=money)

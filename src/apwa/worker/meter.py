@@ -148,12 +148,13 @@ class Meter:
             except ChatFailure as error:
                 failure = error
                 took_s = time.monotonic() - begun
-                unknown = error.sent and error.kind not in _TURNED_AWAY
+                told = error.tokens is not None and error.tokens.reported
+                unknown = error.sent and error.kind not in _TURNED_AWAY and not told
                 spent = bound if unknown else Usage()
-                if error.tokens is not None and error.tokens.reported:
+                if error.tokens is not None and told:
                     spent = usage_of(error.tokens, price)
                 if spent.calls:  # what is not known counts as spent here as in the budget
-                    log.add(call_id, "", error.kind, spent, took_s)
+                    log.add(call_id, "", error.kind, spent, took_s, bound=unknown)
                 self._sample(PaceSample(error.kind, took_s, error.retry_after_s, error.message))
             finally:  # a cancelled call has drawn its bound too
                 log.calling = False

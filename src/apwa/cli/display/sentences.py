@@ -6,6 +6,7 @@ from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.words import safe
 from apwa.vocabulary import Usage
 from apwa.vocabulary.events import (
+    AnswersReused,
     ApprovalNeeded,
     Approved,
     ClusterFound,
@@ -126,6 +127,8 @@ def event_words(before: Picture, event: Event) -> str:
         case PlanChanged() as e:
             reason = f" ({one_line(e.reason)})" if e.reason else ""
             return f"plan version {e.version}: {one_line(', '.join(e.steps))}{reason}"
+        case AnswersReused() as e:
+            return reused_words(e)
         case Trouble() as e:
             return _trouble_words(before, e)
         case PilotDone() as e:
@@ -155,6 +158,13 @@ def _step_event_words(event: StepOpened | StepClosed) -> str:
         f" {event.skipped:,} skipped"
         + (f"; {usage_words(event.usage)}" if event.usage.calls else "")
     )
+
+
+def reused_words(event: AnswersReused) -> str:
+    rows = f"{one_line(event.step)}: {event.rows:,} of {event.of:,} rows need no call:"
+    if event.run:
+        return f"{rows} answered in run {one_line(event.run)} (--no-reuse asks again)"
+    return f"{rows} what they answered before satisfies the changed contract"
 
 
 def _endpoint_words(event: EndpointFound) -> str:
@@ -200,9 +210,10 @@ def _pilot_words(event: PilotDone) -> str:
         cost = f"{likely} ({low} to {high})"
     seconds = [duration(s) for s in event.seconds]
     low_tokens, tokens, high_tokens = event.tokens
+    thoughts = f", {event.reasoning:,} of them reasoning" if event.reasoning else ""
     return (
         f"pilot done: {event.rows:,} answers, {event.failed:,} failed; forecast of the full run:"
-        f" {tokens:,} tokens ({low_tokens:,} to {high_tokens:,}), {cost},"
+        f" {tokens:,} tokens ({low_tokens:,} to {high_tokens:,}){thoughts}, {cost},"
         f" {seconds[1]} ({seconds[0]} to {seconds[2]})"
     )
 

@@ -35,15 +35,17 @@ class Cluster:
     local: bool
 
 
-def need_ray() -> Any:
-    """Ray, or Misuse naming the extra."""
+def need_ray(extra: str = "ray") -> Any:
+    """Ray, or Misuse naming the extra that brings what is needed of it."""
     # Ray under `uv run` would start each worker through uv again
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
         raise Misuse(
-            "Ray is not installed", "--executor ray", "Install it with: pip install 'apwa[ray]'"
+            "Ray is not installed",
+            "--executor ray",
+            f"Install it with: pip install 'apwa[{extra}]'",
         ) from None
     return ray
 

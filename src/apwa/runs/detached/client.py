@@ -218,7 +218,7 @@ def reach(address: str) -> Cluster:
 
     Raises RunFailed if the cluster cannot be reached, Misuse if Ray is missing.
     """
-    ray = need_ray()
+    ray = need_ray("ray-jobs")
     if find_spec("grpc") is None:
         raise Misuse(
             "Ray is installed without its client", "--detach",
