@@ -21,7 +21,7 @@ from apwa.tables.json_files import json_batches, json_kinds
 from apwa.tables.kinds_of_text import TextKinds, typed
 from apwa.tables.listing import FILE, WITH_REASONS, Listing
 from apwa.tables.places import at
-from apwa.tables.row_keys import check_keys
+from apwa.tables.row_keys import check_keys, check_sensitive
 from apwa.tables.sources import FOREIGN, Source, find_source
 from apwa.tables.table import Table, write_table
 from apwa.vocabulary import BadInput
@@ -62,13 +62,7 @@ def read_table(
         table = _without_ending(table)
         if len(table.schema) == 0:
             raise BadInput("there are no columns", str(source), "Give at least one row.")
-        for column in sensitive:
-            if column not in table.schema.names:
-                raise BadInput(
-                    f"there is no sensitive column {column!r}",
-                    f"table {name}, {source}",
-                    "Its columns are " + ", ".join(map(repr, table.schema.names[:20])) + ".",
-                )
+        check_sensitive(table.schema.names, sensitive, f"table {name}, {source}")
         table = replace(table, key=tuple(key) or table.key, sensitive=frozenset(sensitive))
         if key:
             check_keys(table)
@@ -140,6 +134,9 @@ def _parquet(name: str, source: Source, into: Path) -> Table:
 def _arrow(name: str, source: Source, into: Path) -> Table:
     return arrow_table(name, source.files)
 
+
+COPIED = frozenset({"csv", "json", *FOREIGN})
+"""Kinds of sources that are not needed any more once they are read."""
 
 _SNAPSHOTS = ("csv", "json", "text")
 _READERS: dict[str, Callable[[str, Source, Path], Table]] = {

@@ -82,6 +82,12 @@ def find_source(source: str | Path) -> Source:
     return Source(kind, [path], path.parent)
 
 
+def has_known_ending(name: str, *, alone: bool = False) -> bool:
+    """Whether a file's name ends as one that is read; ``alone``: one that makes a table alone."""
+    path = Path(name)
+    return _kind(path) is not None or (alone and path.suffix.lower() in _FOREIGN)
+
+
 def split_part(source: str) -> tuple[str, str]:
     """``book.xlsx#Sheet2`` as the file and what of it; a file that bears such a name is itself."""
     found = _PART.fullmatch(source)

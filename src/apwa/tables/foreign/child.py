@@ -18,8 +18,6 @@ from apwa.tables.foreign.spreadsheet import spreadsheet
 from apwa.tables.foreign.sqlite_file import sqlite_file
 from apwa.vocabulary import BadInput
 
-_MOST_MEMORY = 4 << 30
-
 _OPEN: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
     "sqlite": sqlite_file,
     "duckdb": duckdb_file,
@@ -27,13 +25,13 @@ _OPEN: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
 }
 
 
-def main(kind: str, path: Path, wanted: str) -> None:
+def main(kind: str, path: Path, wanted: str, memory_bytes: int) -> None:
     """Write the table that is wanted, or say why not."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not stand among the rows
     pa.set_cpu_count(1)
     if kind != "duckdb":  # which keeps to a bound of its own, and reserves more than it uses
-        _bound_memory()
+        _bound_memory(memory_bytes)
     try:
         with _OPEN[kind](path) as opened:
             part = choose(path, opened.word, opened.parts(), wanted)
@@ -45,20 +43,20 @@ def main(kind: str, path: Path, wanted: str) -> None:
     except BadInput as error:
         fail(error)
     except MemoryError:
-        bound = f"{_MOST_MEMORY >> 30} GiB"
+        bound = f"{memory_bytes / (1 << 30):g} GiB"
         fail(BadInput(f"reading the file takes more than {bound} of memory", str(path)))
     except BrokenPipeError:
         os._exit(1)  # nobody wants the rest
 
 
-def _bound_memory() -> None:
+def _bound_memory(size: int) -> None:
     try:
         import resource
     except ImportError:  # no such limit on this system
         return
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

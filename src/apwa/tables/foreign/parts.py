@@ -53,6 +53,8 @@ def choose(path: Path, word: str, parts: Sequence[Part], wanted: str) -> Part:
             return found[0]
         raise BadInput(f"there is no {word} {wanted!r}", str(path), _there_are(word, parts))
     candidates = [p for p in parts if not p.only_named]
+    if not candidates:  # an empty sheet is chosen where there is no other
+        candidates = [p for p in parts if not p.about]
     if len(candidates) == 1:
         return candidates[0]
     some = candidates or list(parts)

@@ -23,7 +23,14 @@ _SAID_BYTES = 100_000
 
 
 def foreign_table(
-    name: str, kind: str, path: Path, part: str, into: Path, stop: Stop | None = None
+    name: str,
+    kind: str,
+    path: Path,
+    part: str,
+    into: Path,
+    stop: Stop | None = None,
+    *,
+    memory_bytes: int = 4 << 30,
 ) -> Table:
     """Read a table of a database, or a sheet, into a snapshot.
 
@@ -34,6 +41,7 @@ def foreign_table(
         part: The table or sheet; empty: the only one.
         into: Folder of the snapshot.
         stop: Ends the child once it is set.
+        memory_bytes: What the child may take.
 
     Raises BadInput for what cannot be read, Misuse where a library is missing.
     """
@@ -45,7 +53,15 @@ def foreign_table(
         )
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "apwa.tables.foreign.child", kind, str(path.absolute()), part],
+            [
+                sys.executable,
+                "-m",
+                "apwa.tables.foreign.child",
+                kind,
+                str(path.absolute()),
+                part,
+                str(memory_bytes),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
