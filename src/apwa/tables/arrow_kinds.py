@@ -126,7 +126,7 @@ def _settled(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_run_end_encoded(given):
         return _settled(pc.run_end_decode(column), kind)
     if pa.types.is_dictionary(given):
-        return _settled(column.dictionary_decode(), kind)
+        return _settled(column.dictionary, kind).take(column.indices)
     if pa.types.is_struct(given):
         inside = [
             _settled(part, field.type) for part, field in zip(column.flatten(), kind, strict=True)

@@ -109,7 +109,8 @@ def _sliced(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _pandas(frame: Any, where: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """An index that says something is a column, or several; one that only counts is none."""
     index = frame.index
-    if type(index).__name__ != "RangeIndex" or index.name is not None:
+    counts = type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
+    if not counts or index.name is not None:
         names = [name if name is not None else "index" for name in index.names]
         if len(set(names)) != len(names):
             raise BadInput(
