@@ -16,6 +16,7 @@ class WebServer:
 
     Attributes:
         break_after: Bytes after which a reply breaks off; each reply breaks, and later ones go on.
+        hold: Says nothing while it is set.
         statuses: Answered one after another before anything is given.
         seen: (path with query, range header) of each request.
     """
@@ -26,6 +27,7 @@ class WebServer:
         self.break_after: int | None = None
         self.ranges = True
         self.statuses: list[int] = []
+        self.hold = False
         self.redirect_to: Callable[[str], str] | None = None
         self.seen: list[tuple[str, str]] = []
         self.url = ""
@@ -64,6 +66,8 @@ class WebServer:
     async def _give(self, request: web.Request) -> web.StreamResponse:
         asked = request.headers.get("range", "")
         self.seen.append((request.path_qs, asked))
+        while self.hold:
+            await asyncio.sleep(0.05)
         if self.statuses:
             return web.Response(status=self.statuses.pop(0), text=str(request.url))
         if self.redirect_to is not None and (to := self.redirect_to(request.path)):
@@ -104,7 +108,7 @@ class S3Server:
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
         self.env = {
-            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE0000",
+            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE000000000",
             "AWS_SECRET_ACCESS_KEY": "secret-of-the-test-store", "AWS_REGION": "us-east-1",
         }  # fmt: skip
         import boto3
