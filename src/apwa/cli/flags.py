@@ -20,7 +20,9 @@ class Tables:
     table: Annotated[
         tuple[str, ...], Parameter(name=["--table", "-t"], negative=(), show_default=False)
     ] = ()
-    """An input: NAME=PATH (CSV, TSV, JSON, JSONL, Parquet, Arrow, a folder or glob of .txt/.md)."""
+    """An input: NAME=PATH (CSV, TSV, JSON, JSONL, Parquet, Arrow, FILE.sqlite#TABLE,
+    FILE.duckdb#TABLE, FILE.xlsx#SHEET, a folder or glob of .txt/.md), or the same at s3://, gs://,
+    az:// or https://."""
     key: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     """Columns that name a row: [TABLE=]COLUMN,COLUMN. Default: the position, counted from 1."""
     sensitive: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()

@@ -247,6 +247,7 @@ def _keys(rows: str | None) -> tuple[str, ...]:
 
 def _request(job: str, tables: Tables, upto: str) -> RunRequest:
     from apwa.runs import RunRequest, TableSource
+    from apwa.stores import is_address
 
     text = ""
     if job.endswith(_PLAN_ENDINGS) and "\n" not in job:
@@ -262,7 +263,7 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
             raise Misuse(f"{name!r} is no name of a table", "--table", "Write NAME=PATH.")
         if name in named:
             raise Misuse(f"two tables are called {name!r}", "--table", "Write NAME=PATH.")
-        named[name] = path if "://" in path else str(Path(path).absolute())
+        named[name] = path if is_address(path) else str(Path(path).absolute())
     names = list(named)
     keys = pairs(tables.key, names, "--key")
     hidden = pairs(tables.sensitive, names, "--sensitive")
@@ -283,7 +284,10 @@ def _plan_text(path: Path) -> str:
 
 
 def _name_of(path: str) -> str:
-    stem = Path(path).name.partition(".")[0]
+    from apwa.tables import split_part
+
+    file, part = split_part(path)
+    stem = part or Path(file.partition("?")[0]).name.partition(".")[0]
     name = "".join(c if c.isalnum() else "_" for c in stem).strip("_").lower()
     return name if name.isidentifier() else f"t_{name}"
 

@@ -35,7 +35,7 @@ from apwa.models.seam import (
     WireReply,
     WireRequest,
 )
-from apwa.models.transport import HttpTransport
+from apwa.models.transport import HttpTransport, proxy_for
 
 __all__ = [
     "PRACTICE",
@@ -82,4 +82,5 @@ __all__ = [
     "own_price",
     "practice_faults",
     "price_of",
+    "proxy_for",
 ]

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import msgspec
 
@@ -16,6 +16,8 @@ from apwa.runs.handle import Run
 from apwa.runs.settings import RunRequest, RunSettings, Settings, TableSource
 from apwa.runs.starting import begin
 from apwa.runs.stream import Listener
+from apwa.stores import is_address
+from apwa.tables import frame_words
 from apwa.vocabulary import Misuse
 
 
@@ -23,7 +25,7 @@ class Arguments(Settings, total=False):
     """All that ``apwa.run`` takes by name; see ``arun``."""
 
     plan: str | os.PathLike[str]
-    tables: Mapping[str, str | os.PathLike[str]]
+    tables: Mapping[str, object]
     keys: Mapping[str, Sequence[str]]
     sensitive: Mapping[str, Sequence[str]]
     model: str
@@ -35,7 +37,7 @@ async def arun(
     job: str = "",
     *,
     plan: str | os.PathLike[str] = "",
-    tables: Mapping[str, str | os.PathLike[str]] | None = None,
+    tables: Mapping[str, object] | None = None,
     keys: Mapping[str, Sequence[str]] | None = None,
     sensitive: Mapping[str, Sequence[str]] | None = None,
     model: str = "",
@@ -51,7 +53,8 @@ async def arun(
     Args:
         job: What is wanted, in plain words.
         plan: Path of a plan file, instead of a job.
-        tables: Name to path of each input table.
+        tables: Each input table by name: a path, an address, a pandas or Polars data frame, an
+            Arrow table or reader, anything with ``__arrow_c_stream__``, or a list of dicts.
         keys: Key columns by table.
         sensitive: Columns by table that nobody but the workers may see.
         model: Such as ``openai:gpt-5.4-mini``; empty: ``APWA_MODEL``.
@@ -72,7 +75,8 @@ async def arun(
     )
     chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), settings)
     base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
-    driver = await begin(request, chosen, base, listeners=listeners)
+    frames = {name: table for name, table in (tables or {}).items() if not _is_named(table)}
+    driver = await begin(request, chosen, base, listeners=listeners, frames=frames)
     ended = await driver.drive(resumed=False)
     return Run(ended.directory, ended.ending, ended.usage)
 
@@ -121,7 +125,7 @@ def _text_of(plan: Path) -> str:
 
 
 def _sources(
-    tables: Mapping[str, str | os.PathLike[str]],
+    tables: Mapping[str, object],
     keys: Mapping[str, Sequence[str]],
     sensitive: Mapping[str, Sequence[str]],
 ) -> list[TableSource]:
@@ -132,15 +136,25 @@ def _sources(
             if isinstance(columns, str):
                 raise Misuse(f"give a list of columns, not {columns!r}", argument)
     return [
-        # absolute: the run may be resumed from elsewhere
         TableSource(
-            name,
-            str(Path(path).absolute()),
-            list(keys.get(name, ())),
-            list(sensitive.get(name, ())),
+            name, _place(table), list(keys.get(name, ())), list(sensitive.get(name, ())),
+            frame=not _is_named(table),
         )
-        for name, path in tables.items()
-    ]
+        for name, table in tables.items()
+    ]  # fmt: skip
+
+
+def _is_named(table: object) -> bool:
+    """Whether a table is given by its place, and not as what it holds."""
+    return isinstance(table, (str, os.PathLike))
+
+
+def _place(table: object) -> str:
+    if not isinstance(table, (str, os.PathLike)):
+        return frame_words(table)
+    place = os.fspath(cast("str | os.PathLike[str]", table))
+    # absolute: the run may be resumed from elsewhere
+    return place if is_address(place) else str(Path(place).absolute())
 
 
 def _chosen(model: str, settings: Settings) -> RunSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from apwa.runs.directory import RunDirectory
 from apwa.runs.ending import Ending
 from apwa.runs.reading import RunReader
 from apwa.tables import Table, plain_rows
-from apwa.vocabulary import NUSD_PER_USD, RunFailed, Usage
+from apwa.vocabulary import NUSD_PER_USD, Misuse, RunFailed, Usage
 
 
 class Answer:
@@ -36,14 +37,13 @@ class Answer:
         return pa.Table.from_batches([b for _, b in self.table.batches()], self.table.schema)
 
     def to_pandas(self) -> Any:
-        """Needs pandas to be installed."""
+        """As a pandas data frame. Raises Misuse where pandas is not installed."""
+        _need("pandas")
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> Any:
-        """Needs polars to be installed."""
-        import polars  # pyright: ignore[reportMissingImports]
-
-        return polars.from_arrow(self.to_arrow())
+        """As a Polars data frame. Raises Misuse where Polars is not installed."""
+        return _need("polars").from_arrow(self.to_arrow())
 
     def _repr_html_(self) -> str:
         """The first rows; of sensitive columns the name only."""
@@ -58,6 +58,17 @@ class Answer:
             f"<p>{html.escape(self.table.name)}: {self.table.rows:,} rows</p>"
             f"<table><tr>{head}</tr>{''.join(rows)}</table>"
         )
+
+
+def _need(library: str) -> Any:
+    """A library that apwa does not need for itself."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as missing:
+        raise Misuse(
+            f"{missing.name or library} is not installed", f"to_{library}",
+            f"Install it with: pip install {library}",
+        ) from missing  # fmt: skip
 
 
 class Run:

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from apwa.runs.desk import Desk
 from apwa.runs.settings import TableSource
-from apwa.tables import Table, find_source, read_table
+from apwa.stores import Fetched, Progress, fetch, is_address, remote_stamp, shown
+from apwa.tables import COPIED, Stop, Table, find_source, frame_table, read_table
 from apwa.vocabulary import BadInput, Misuse
-from apwa.vocabulary.events import TableRead, Trouble
+from apwa.vocabulary.events import InputFetched, TableRead, Trouble
 
 _STAMPS = "sources"
 _END_BYTES = 64 << 10
 
 
-async def read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
-    """Snapshot the inputs. All errors of format are found here, before any call."""
+async def read_inputs(
+    desk: Desk, sources: Sequence[TableSource], frames: Mapping[str, object] | None = None
+) -> None:
+    """Snapshot the inputs. All errors of format are found here, before any call.
+
+    Args:
+        sources: Where the tables come from, with whatever an address hides.
+        frames: Data frames of the caller, by table.
+    """
     stamps: dict[str, str] = {}
     for source in sources:
-        # before it is read: what changes meanwhile shows as a change
-        stamps[source.name] = await asyncio.to_thread(stamp, source.source)
-        table = await _in_thread(desk, source)
+        if source.frame:
+            table = await _frame(desk, source, (frames or {}).get(source.name))
+        elif is_address(source.source):
+            stamps[source.name], table = await _from_afar(desk, source)
+        else:
+            # before it is read: what changes meanwhile shows as a change
+            stamps[source.name] = await asyncio.to_thread(stamp, source.source)
+            table = await _read(desk, source, source.source)
         desk.tables[source.name] = table
         desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
     kept = {name: table.to_json().decode() for name, table in desk.tables.items()}
@@ -33,22 +48,88 @@ async def read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
     await desk.journal.put_fact("tables", msgspec.json.encode(kept))
 
 
-async def _in_thread(desk: Desk, source: TableSource) -> Table:
-    reading = asyncio.ensure_future(
-        asyncio.to_thread(
-            read_table,
+def as_kept(source: TableSource) -> TableSource:
+    """A source as it may be kept with a run: a query of an address may be a key."""
+    return msgspec.structs.replace(source, source=shown(source.source))
+
+
+async def _read(desk: Desk, source: TableSource, place: str) -> Table:
+    stop = Stop()
+
+    def read() -> Table:
+        return read_table(
             source.name,
+            place,
+            desk.directory.inputs / source.name,
+            key=source.key,
+            sensitive=source.sensitive,
+            stop=stop,
+        )
+
+    return await _in_thread(read, stop)
+
+
+async def _in_thread(work: Callable[[], Table], stop: Stop) -> Table:
+    reading = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([reading])  # a thread cannot be killed, and must not write later on
+        raise
+
+
+async def _from_afar(desk: Desk, source: TableSource) -> tuple[str, Table]:
+    """Fetch what an address names, and read it from here."""
+    place = shown(source.source)
+    into = desk.directory.inputs / f"{source.name}.fetched"
+
+    def say(now: Progress) -> None:
+        loop.call_soon_threadsafe(
+            desk.emit,
+            InputFetched(
+                source.name, place, now.files, now.all_files, now.size_bytes, now.all_bytes
+            ),
+        )
+
+    loop = asyncio.get_running_loop()
+    fetched = await fetch(source.source, into, say)
+    try:
+        table = await _read(desk, source, fetched.source)
+    except BadInput as error:
+        raise BadInput(
+            *(_said(words, fetched) for words in (error.what, error.where, error.todo))
+        ) from error
+    if (await asyncio.to_thread(find_source, fetched.source)).kind in COPIED:
+        await asyncio.to_thread(shutil.rmtree, into)  # all of it stands in the snapshot
+    told = f" ({fetched.left_out:,} other files left out)" if fetched.left_out else ""
+    return fetched.stamp, replace(table, source=place + told)
+
+
+def _said(words: str, fetched: Fetched) -> str:
+    """Words about a file here, as words about where it came from."""
+    return words.replace(fetched.here, fetched.there)
+
+
+async def _frame(desk: Desk, source: TableSource, frame: object) -> Table:
+    if frame is None:
+        raise Misuse(
+            f"table {source.name} came from the memory of a process that has ended before it was"
+            " written down",
             source.source,
+            "Start a new run.",
+        )
+
+    def read() -> Table:
+        return frame_table(
+            source.name,
+            frame,
             desk.directory.inputs / source.name,
             key=source.key,
             sensitive=source.sensitive,
         )
-    )
-    try:
-        return await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        await asyncio.wait([reading])  # a thread cannot be stopped, and must not write later on
-        raise
+
+    return await _in_thread(read, Stop())
 
 
 async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
@@ -61,7 +142,13 @@ async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
     stamps = {} if kept is None else msgspec.json.decode(kept, type=dict[str, str])
     for source in sources:
         before = stamps.get(source.name)
-        if before is None or before == await asyncio.to_thread(stamp, source.source):
+        if before is None:
+            continue
+        if is_address(source.source):
+            now = await remote_stamp(source.source)
+        else:
+            now = await asyncio.to_thread(stamp, source.source)
+        if now in (before, None):
             continue
         files = desk.tables[source.name].files
         if files and not all(path.is_relative_to(desk.directory.inputs) for path in files):

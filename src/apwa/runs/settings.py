@@ -132,12 +132,16 @@ class Settings(TypedDict, total=False):
 
 
 class TableSource(msgspec.Struct, frozen=True):
-    """An input table as the user named it."""
+    """An input table as the user named it.
+
+    ``frame``: it comes from the caller's memory, and ``source`` only says what it was.
+    """
 
     name: str
     source: str
     key: list[str] = []
     sensitive: list[str] = []
+    frame: bool = False
 
 
 class RunRequest(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from apwa.runs.directory import RunDirectory, create_run
 from apwa.runs.driver import Driver
 from apwa.runs.ending import Ending
 from apwa.runs.export import check_target
-from apwa.runs.inputs import look_for_changes, read_inputs
+from apwa.runs.inputs import as_kept, look_for_changes, read_inputs
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
 from apwa.vocabulary import Misuse, Paused, RunFailed, named
@@ -34,10 +34,12 @@ async def begin(
     modules: Sequence[UserModule] = (),
     ask: Ask | None = None,
     listeners: Sequence[Listener] = (),
+    frames: Mapping[str, object] | None = None,
 ) -> Driver:
     """Make a new run: its directory, its snapshots, its journal.
 
     ``modules``: further modules of the user's, beside those that the settings name.
+    ``frames`` are the data frames behind those tables of the request that say so.
 
     Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind; also
     RunFailed where the disk is full: there is nothing to resume.
@@ -47,6 +49,8 @@ async def begin(
     if settings.executor == "ray":
         need_ray()
     request = _with_declared(request)
+    sources = request.tables
+    request = msgspec.structs.replace(request, tables=[as_kept(source) for source in sources])
     if settings.journal:
         check_url(settings.journal)
     modules = [*modules, *(pack_module(Path(path)) for path in settings.modules)]
@@ -64,7 +68,7 @@ async def begin(
         desk.check_secrets()
         desk.grant_cards()  # an unknown capability is found here, an unknown model next
         await desk.open_models(request.plan)
-        await read_inputs(desk, request.tables)
+        await read_inputs(desk, sources, frames)
         driver.course.selection()  # unknown row keys are found here
         if request.plan:
             plan, places = load_plan(request.plan, request.plan_source or "plan")
@@ -152,11 +156,10 @@ def _with_declared(request: RunRequest) -> RunRequest:
     for source in request.tables:
         declared = plan.tables.get(source.name)
         if declared is not None:
-            source = TableSource(
-                source.name,
-                source.source,
-                source.key or list(declared.key),
-                sorted({*source.sensitive, *declared.sensitive}),
+            source = msgspec.structs.replace(
+                source,
+                key=source.key or list(declared.key),
+                sensitive=sorted({*source.sensitive, *declared.sensitive}),
             )
         tables.append(source)
     return msgspec.structs.replace(request, tables=tables)

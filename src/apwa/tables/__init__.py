@@ -6,8 +6,10 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 
 from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
 from apwa.tables.cells import LARGE_CHARS, CellPlaces, CellReader
-from apwa.tables.read import read_table
-from apwa.tables.sources import find_source
+from apwa.tables.foreign import Stop
+from apwa.tables.frames import frame_table, frame_words
+from apwa.tables.read import COPIED, read_table
+from apwa.tables.sources import find_source, has_known_ending, split_part
 from apwa.tables.sql_process import CheckProcess, SqlProcess
 from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import CONTENT, Table, key_text, plain_rows, write_table
@@ -15,22 +17,28 @@ from apwa.tables.tokens import count_tokens
 
 __all__ = [
     "CONTENT",
+    "COPIED",
     "LARGE_CHARS",
     "CellPlaces",
     "CellReader",
     "CheckProcess",
     "SqlProblem",
     "SqlProcess",
+    "Stop",
     "Table",
     "TableCard",
     "card",
     "clipped",
     "count_tokens",
     "find_source",
+    "frame_table",
+    "frame_words",
+    "has_known_ending",
     "key_text",
     "pilot_ordinals",
     "plain_rows",
     "quoted",
     "read_table",
+    "split_part",
     "write_table",
 ]

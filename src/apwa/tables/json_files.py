@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from apwa.tables.json_kinds import JsonKinds
 from apwa.tables.places import at, bad_utf8, faults, lines_of, open_text
+from apwa.tables.value_kinds import ValueKinds
 from apwa.vocabulary import BadInput
 
 _BATCH_ROWS = 8192
@@ -23,16 +23,16 @@ _BLOCK_CHARS = 1 << 20
 _Row = dict[str, Any]
 
 
-def json_kinds(paths: list[Path]) -> JsonKinds:
+def json_kinds(paths: list[Path]) -> ValueKinds:
     """The columns of all rows, and their types. Raises BadInput at the first fault."""
-    kinds = JsonKinds()
+    kinds = ValueKinds()
     for path in paths:
         for rows in _batches(path):
             kinds.look(rows)
     return kinds
 
 
-def json_batches(path: Path, kinds: JsonKinds) -> Iterator[pa.RecordBatch]:
+def json_batches(path: Path, kinds: ValueKinds) -> Iterator[pa.RecordBatch]:
     """All rows in the types found for them."""
     for rows in _batches(path):
         yield kinds.batch(rows)

@@ -15,13 +15,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from apwa.tables.csv_files import csv_batches, csv_header
+from apwa.tables.foreign import Stop, foreign_table
 from apwa.tables.in_place import arrow_table, parquet_table
 from apwa.tables.json_files import json_batches, json_kinds
 from apwa.tables.kinds_of_text import TextKinds, typed
 from apwa.tables.listing import FILE, WITH_REASONS, Listing
 from apwa.tables.places import at
-from apwa.tables.row_keys import check_keys
-from apwa.tables.sources import Source, find_source
+from apwa.tables.row_keys import check_keys, check_sensitive
+from apwa.tables.sources import FOREIGN, Source, find_source
 from apwa.tables.table import Table, write_table
 from apwa.vocabulary import BadInput
 
@@ -35,37 +36,38 @@ def read_table(
     *,
     key: Sequence[str] = (),
     sensitive: Sequence[str] = (),
+    stop: Stop | None = None,
 ) -> Table:
     """Read a file, folder or glob as a table.
 
     Args:
         name: The table's name.
-        source: CSV, TSV, JSON, JSONL, Parquet or Arrow files, or a folder of text files.
+        source: CSV, TSV, JSON, JSONL, Parquet or Arrow files, a folder of text files, or a
+            database or spreadsheet with ``#`` and the name of a table or sheet.
         into: Folder of the snapshot; it appears whole or not at all.
         key: Columns that make the row key; none: the position (of a listing: its path).
         sensitive: Columns whose content nobody but the workers may see.
+        stop: Ends the reading of a database or spreadsheet once it is set.
 
     Raises BadInput with file, line and column for whatever is wrong.
     """
     found = find_source(source)
     told = f" ({found.left_out:,} other files left out)" if found.left_out else ""
-    table = replace(_READERS[found.kind](name, found, into), source=f"{source}{told}")
+    if found.kind in FOREIGN:
+        table = foreign_table(name, found.kind, found.files[0], found.part, into, stop)
+    else:
+        table = _READERS[found.kind](name, found, into)
+    table = replace(table, source=f"{source}{told}")
     try:
         table = _without_ending(table)
         if len(table.schema) == 0:
             raise BadInput("there are no columns", str(source), "Give at least one row.")
-        for column in sensitive:
-            if column not in table.schema.names:
-                raise BadInput(
-                    f"there is no sensitive column {column!r}",
-                    f"table {name}, {source}",
-                    "Its columns are " + ", ".join(map(repr, table.schema.names[:20])) + ".",
-                )
+        check_sensitive(table.schema.names, sensitive, f"table {name}, {source}")
         table = replace(table, key=tuple(key) or table.key, sensitive=frozenset(sensitive))
         if key:
             check_keys(table)
     except BaseException:
-        if found.kind in _SNAPSHOTS:
+        if found.kind in _SNAPSHOTS or found.kind in FOREIGN:
             shutil.rmtree(into, ignore_errors=True)
         raise
     return table
@@ -132,6 +134,9 @@ def _parquet(name: str, source: Source, into: Path) -> Table:
 def _arrow(name: str, source: Source, into: Path) -> Table:
     return arrow_table(name, source.files)
 
+
+COPIED = frozenset({"csv", "json", *FOREIGN})
+"""Kinds of sources that are not needed any more once they are read."""
 
 _SNAPSHOTS = ("csv", "json", "text")
 _READERS: dict[str, Callable[[str, Source, Path], Table]] = {

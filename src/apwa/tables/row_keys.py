@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -37,6 +38,17 @@ def check_keys(table: Table) -> None:
     pair = _first_pair(bytes(digests))
     if pair is not None:
         _refuse(table, *pair)
+
+
+def check_sensitive(names: Sequence[str], sensitive: Sequence[str], where: str) -> None:
+    """Raises BadInput for a sensitive column that is not there."""
+    for column in sensitive:
+        if column not in names:
+            raise BadInput(
+                f"there is no sensitive column {column!r}",
+                where,
+                f"Its columns are {_some(list(names))}.",
+            )
 
 
 def _first_pair(digests: bytes) -> tuple[int, int] | None:

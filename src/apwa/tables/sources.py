@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,21 @@ _KINDS = {
     ".md": "text",
 }
 _PACKED = ("csv", "json")
+_FOREIGN = {  # files of several tables: one file makes one table, and a folder of them none
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3"), "sqlite"),
+    **dict.fromkeys((".duckdb", ".ddb"), "duckdb"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
+}
+FOREIGN = frozenset(_FOREIGN.values())
+_DUCKDB = b"DUCK"  # after a checksum of eight bytes
+_PART = re.compile(
+    rf"(?P<file>.+(?:{'|'.join(map(re.escape, _FOREIGN))}))#(?P<part>.+)", re.IGNORECASE | re.DOTALL
+)
 _HELP = (
     "Sources end in " + ", ".join(_KINDS) + " (.csv to .ndjson also packed, as .csv.gz), or are a"
-    " folder or glob of such files."
+    " folder or glob of such files; or are a database or spreadsheet ("
+    + ", ".join(_FOREIGN)
+    + "), with #TABLE after it."
 )
 
 
@@ -35,17 +48,19 @@ class Source:
 
     Attributes:
         base: The folder that file names are told from.
+        part: The table of a database, or the sheet of a spreadsheet; empty: the only one.
     """
 
     kind: str
     files: list[Path]
     base: Path
     left_out: int = 0  # files of a folder that are of no kind that can be read
+    part: str = ""
 
 
 def find_source(source: str | Path) -> Source:
     """Look up a file, folder or glob. Raises BadInput if there is nothing that can be read."""
-    text = str(source)
+    text, part = split_part(str(source))
     path = Path(text).expanduser()
     if path.is_dir():
         inside = [p for p in path.rglob("*") if _is_shown(p, path) and not p.is_dir()]
@@ -59,10 +74,34 @@ def find_source(source: str | Path) -> Source:
         return _of_one_kind(text, found, base)
     if not path.exists():
         raise BadInput("there is no such file or folder", text, "Check the path.")
+    if (foreign := _foreign(path)) is not None:
+        return Source(foreign, [path], path.parent, part=part)
     kind = _kind(path)
     if kind is None:
         raise BadInput(f"{path.suffix or 'no ending'!r} is no ending of a source", text, _HELP)
     return Source(kind, [path], path.parent)
+
+
+def has_known_ending(name: str, *, alone: bool = False) -> bool:
+    """Whether a file's name ends as one that is read; ``alone``: one that makes a table alone."""
+    path = Path(name)
+    return _kind(path) is not None or (alone and path.suffix.lower() in _FOREIGN)
+
+
+def split_part(source: str) -> tuple[str, str]:
+    """``book.xlsx#Sheet2`` as the file and what of it; a file that bears such a name is itself."""
+    found = _PART.fullmatch(source)
+    if found is None or Path(source).expanduser().exists():
+        return source, ""
+    return found["file"], found["part"]
+
+
+def _foreign(path: Path) -> str | None:
+    kind = _FOREIGN.get(path.suffix.lower())
+    if kind == "sqlite" and path.suffix.lower().startswith(".db"):  # both call their files so
+        with path.open("rb") as file:
+            return "duckdb" if file.read(12)[8:] == _DUCKDB else kind
+    return kind
 
 
 def _kind(path: Path) -> str | None:

@@ -16,10 +16,13 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from apwa.vocabulary import BadInput, Values, named
+
+pc: Any = pyarrow.compute
 
 CONTENT = {b"apwa.content": b"file"}
 """Metadata of a column that holds a file's content: results name the file and leave it out."""
@@ -252,10 +255,33 @@ def plain_rows(batch: pa.RecordBatch, columns: Sequence[str]) -> list[Values]:
         return [[] for _ in range(batch.num_rows)]
     lists: list[list[Any]] = []
     for name in columns:
-        column = batch.column(batch.schema.get_field_index(name))
+        column = _whole_microseconds(batch.column(batch.schema.get_field_index(name)))
         values = column.to_pylist()
         lists.append(values if _is_plain(column.type) else [_plain(value) for value in values])
     return [list(values) for values in zip(*lists, strict=True)]
+
+
+def _whole_microseconds(column: pa.Array) -> pa.Array:
+    """A column of times as Python has them; as text where they are finer than that."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        coarse = pa.timestamp("us", kind.tz)
+    elif kind == pa.time64("ns"):
+        coarse = pa.time64("us")
+    elif kind == pa.duration("ns"):
+        coarse = pa.duration("us")
+    else:
+        return column
+    try:
+        return column.cast(coarse)
+    except pa.ArrowInvalid:
+        if pa.types.is_duration(kind):
+            return pa.array([None if n is None else f"{n} ns" for n in _numbers(column)])
+        return pc.replace_substring(column.cast(pa.string()), " ", "T")
+
+
+def _numbers(column: pa.Array) -> list[int | None]:
+    return column.cast(pa.int64()).to_pylist()
 
 
 def _is_plain(kind: pa.DataType) -> bool:

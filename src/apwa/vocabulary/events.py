@@ -31,6 +31,20 @@ class TableRead(_Event, frozen=True):
     source: str
 
 
+class InputFetched(_Event, frozen=True):
+    """How far an input that lies elsewhere is on its way here.
+
+    ``all_bytes`` None: not known.
+    """
+
+    table: str
+    source: str
+    files: int
+    all_files: int
+    size_bytes: int
+    all_bytes: int | None = None
+
+
 class ManagerSaid(_Event, frozen=True):
     """A turn of the manager: its words, or the tool it called, in one line."""
 
@@ -195,6 +209,7 @@ class RunEnded(_Event, frozen=True):
 Event = (
     RunStarted
     | TableRead
+    | InputFetched
     | ManagerSaid
     | PlanChanged
     | StepOpened

@@ -15,6 +15,16 @@ def money(nusd: int | None) -> str:
     return f"${dollars:,.2f}" if dollars >= 100 or not dollars else f"${dollars:,.4f}"
 
 
+def data_size(count: int) -> str:
+    """``4.2 MB``: bytes in the unit that fits."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
 def duration(seconds: float) -> str:
     """``45 s``, ``1 min 5 s``, ``2 h 3 min``, ``3 d 4 h``."""
     whole = round(seconds)

@@ -19,6 +19,7 @@ from apwa.vocabulary.events import (
     HostChanged,
     HostLoad,
     HostsSeen,
+    InputFetched,
     ManagerSaid,
     Numbered,
     PaceChanged,
@@ -70,6 +71,7 @@ class Picture(msgspec.Struct, frozen=True):
     started_at: float = 0.0  # of the drive that goes on now, or went on last
     at: float = 0.0  # of the last event
     tables: list[TableRead] = []
+    fetching: InputFetched | None = None  # an input that is on its way
     endpoints: list[EndpointFound] = []
     hosts: list[HostChanged] = []
     loads: list[HostLoad] = []  # of hosts on a cluster, as last seen
@@ -141,7 +143,9 @@ def _with(picture: Picture, numbered: Numbered) -> Picture:
             )  # fmt: skip
         case TableRead() as e:
             others = [table for table in picture.tables if table.table != e.table]
-            return replace(picture, tables=[*others, e])
+            return replace(picture, tables=[*others, e], fetching=None)
+        case InputFetched() as e:
+            return replace(picture, fetching=e)
         case EndpointFound() as e:
             same = (e.endpoint, e.model)
             others = [p for p in picture.endpoints if (p.endpoint, p.model) != same]

@@ -14,6 +14,7 @@ from apwa.vocabulary.events import (
     EndpointFound,
     Event,
     HostChanged,
+    InputFetched,
     ManagerSaid,
     PilotDone,
     PlanChanged,
@@ -24,7 +25,7 @@ from apwa.vocabulary.events import (
     TableRead,
     Trouble,
 )
-from apwa.vocabulary.numbers import duration, money, rate, share
+from apwa.vocabulary.numbers import data_size, duration, money, rate, share
 
 PRACTICE = "the practice model (rules that only play a model)"
 
@@ -89,6 +90,8 @@ def standing(picture: Picture) -> list[str]:
         return [f"waiting: {one_line(picture.waiting)}"]
     if open_steps := picture.open_steps:
         return [f"{one_line(step.label)}: {step_words(step)}" for step in open_steps]
+    if picture.fetching is not None:
+        return [_fetched_words(picture.fetching)]
     if not picture.run:
         return ["starting"]
     if any(step.closed for step in picture.steps):
@@ -112,6 +115,8 @@ def event_words(before: Picture, event: Event) -> str:
             return f"run {one_line(e.run)} {again} with {model}"
         case TableRead() as e:
             return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns"
+        case InputFetched() as e:
+            return _fetched_words(e) if e.files == e.all_files else ""
         case EndpointFound() as e:
             return _endpoint_words(e)
         case ClusterFound() as e:
@@ -146,6 +151,12 @@ def event_words(before: Picture, event: Event) -> str:
             return _step_event_words(e)
         case _:
             return ""
+
+
+def _fetched_words(event: InputFetched) -> str:
+    whole = "" if event.all_bytes is None else f" of {data_size(event.all_bytes)}"
+    how_far = f"{event.files:,} of {event.all_files:,} files, {data_size(event.size_bytes)}{whole}"
+    return f"table {one_line(event.table)}: {how_far}, fetched from {one_line(event.source, 120)}"
 
 
 def _step_event_words(event: StepOpened | StepClosed) -> str:

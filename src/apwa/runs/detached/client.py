@@ -22,7 +22,7 @@ from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
-from apwa.tables import find_source
+from apwa.tables import find_source, split_part
 from apwa.vocabulary import ApwaError, BadInput, Misuse, RunFailed
 from apwa.vocabulary.events import Numbered
 
@@ -150,8 +150,10 @@ class Cluster:
             upload.update(f"{path.relative_to(found.base)}\0{_digest(path)}\n".encode())
         name = upload.hexdigest()
         sent = [self._send(name, path, found.base) for path in found.files]
-        one = len(sent) == 1 and Path(source.source).is_file()
+        file, part = split_part(source.source)
+        one = len(sent) == 1 and Path(file).is_file()
         where = sent[0] if one else str(Path(sent[0]).parents[_depth(found.files[0], found.base)])
+        where += f"#{part}" if part else ""
         return TableSource(source.name, where, source.key, source.sensitive)
 
     def _is_there(self, path: Path) -> bool:
