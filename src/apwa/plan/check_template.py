@@ -30,7 +30,7 @@ from apwa.plan.templates import (
     system_text,
     tags_of,
 )
-from apwa.tables import count_tokens
+from apwa.tables import count_tokens, is_images
 from apwa.vocabulary import ContractSpec
 
 Say = Callable[[Path, str, str], None]
@@ -91,6 +91,11 @@ class TemplateCheck:
             if column not in columns:
                 what = f"{source.name!r} has no column {column!r} for {{{{{column}}}}}"
                 self._say(("template",), what, did_you_mean(column, columns))
+        if self.step.reduce is not None:
+            for column in found:
+                if column in columns and is_images(source.schema.field(column)):
+                    what = f"{column!r} holds pictures, and a reduce sees texts only"
+                    self._say(("template",), what, "let a step before it say what they show")
         if not found and (self.step.reduce is not None or source.rows is None or source.rows > 1):
             what = "the template names no column, so every subtask would be the same"
             self._say(("template",), what, f"use {{{{column}}}}; {did_you_mean('', columns)}")
@@ -197,6 +202,8 @@ class TemplateCheck:
             elif unknown:
                 what = f"{self.source.name!r} has no column {unknown[0]!r}"
                 self._say(path, what, did_you_mean(unknown[0], inputs.names))
+            elif any(is_images(inputs.field(column)) for column in used):
+                self._say(path, "a check sees no pictures", "check what was answered of them")
             elif (problem := await check_problem(check, inputs, outputs)) is not None:
                 self._say(path, problem)
 
@@ -213,12 +220,18 @@ class TemplateCheck:
                 self._say(path, f"{text!r} is no path", "write field, or list[].field")
             elif why := _not_text(parts, schema):
                 self._say(path, f"{text!r} {why}", "quotes are texts of the answer")
-            if column not in shown:
+            if self._holds_images(column):
+                self._say(path, f"{column!r} holds pictures: there is no text to copy from")
+            elif column not in shown:
                 what = f"{column!r} is not in the template, so nothing can be copied from it"
                 todo = f"use {{{{{column}}}}} in the template"
                 if self.source is not None and column not in self.source.schema.names:
                     todo = did_you_mean(column, shown) or todo
                 self._say(path, what, todo)
+
+    def _holds_images(self, column: str) -> bool:
+        schema = None if self.source is None else self.source.schema
+        return schema is not None and column in schema.names and is_images(schema.field(column))
 
     # ---- reduce
 

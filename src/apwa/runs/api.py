@@ -11,6 +11,7 @@ from typing import Unpack
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.runs.directory import home_of
 from apwa.runs.handle import Run
 from apwa.runs.settings import RunRequest, RunSettings, Settings, TableSource
@@ -26,6 +27,7 @@ class Arguments(Settings, total=False):
     tables: Mapping[str, str | os.PathLike[str]]
     keys: Mapping[str, Sequence[str]]
     sensitive: Mapping[str, Sequence[str]]
+    split: Mapping[str, Split]
     model: str
     home: str | os.PathLike[str]
     listeners: Sequence[Listener]
@@ -38,6 +40,7 @@ async def arun(
     tables: Mapping[str, str | os.PathLike[str]] | None = None,
     keys: Mapping[str, Sequence[str]] | None = None,
     sensitive: Mapping[str, Sequence[str]] | None = None,
+    split: Mapping[str, Split] | None = None,
     model: str = "",
     home: str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener] = (),
@@ -54,6 +57,7 @@ async def arun(
         tables: Name to path of each input table.
         keys: Key columns by table.
         sensitive: Columns by table that nobody but the workers may see.
+        split: By table of documents, what makes a row: ``pages`` or ``records``.
         model: Such as ``openai:gpt-5.4-mini``; empty: ``APWA_MODEL``.
         home: Directory of runs; None: ``APWA_HOME``, else ``.apwa``.
         listeners: Called with each numbered event.
@@ -67,7 +71,7 @@ async def arun(
     request = RunRequest(
         job,
         await asyncio.to_thread(_text_of, Path(plan)) if plan else "",
-        _sources(tables or {}, keys or {}, sensitive or {}),
+        _sources(tables or {}, keys or {}, sensitive or {}, split or {}),
         plan_source=os.fspath(plan),
     )
     chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), settings)
@@ -124,6 +128,7 @@ def _sources(
     tables: Mapping[str, str | os.PathLike[str]],
     keys: Mapping[str, Sequence[str]],
     sensitive: Mapping[str, Sequence[str]],
+    split: Mapping[str, Split],
 ) -> list[TableSource]:
     for argument, named in (("keys", keys), ("sensitive", sensitive)):
         for name, columns in named.items():
@@ -131,6 +136,11 @@ def _sources(
                 raise Misuse(f"there is no table {name!r}", argument)
             if isinstance(columns, str):
                 raise Misuse(f"give a list of columns, not {columns!r}", argument)
+    for name, parts in split.items():
+        if name not in tables:
+            raise Misuse(f"there is no table {name!r}", "split")
+        if parts not in ("", "pages", "records"):
+            raise Misuse(f"{parts!r} is no part of a document", "split", "Say pages or records.")
     return [
         # absolute: the run may be resumed from elsewhere
         TableSource(
@@ -138,6 +148,7 @@ def _sources(
             str(Path(path).absolute()),
             list(keys.get(name, ())),
             list(sensitive.get(name, ())),
+            split.get(name, ""),
         )
         for name, path in tables.items()
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.runs.desk import Desk
 from apwa.runs.settings import TableSource
 from apwa.tables import Table, find_source, read_table
@@ -24,7 +25,7 @@ async def read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
     stamps: dict[str, str] = {}
     for source in sources:
         # before it is read: what changes meanwhile shows as a change
-        stamps[source.name] = await asyncio.to_thread(stamp, source.source)
+        stamps[source.name] = await asyncio.to_thread(stamp, source.source, source.split)
         table = await _in_thread(desk, source)
         desk.tables[source.name] = table
         desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
@@ -42,6 +43,7 @@ async def _in_thread(desk: Desk, source: TableSource) -> Table:
             desk.directory.inputs / source.name,
             key=source.key,
             sensitive=source.sensitive,
+            split=source.split,
         )
     )
     try:
@@ -61,7 +63,8 @@ async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
     stamps = {} if kept is None else msgspec.json.decode(kept, type=dict[str, str])
     for source in sources:
         before = stamps.get(source.name)
-        if before is None or before == await asyncio.to_thread(stamp, source.source):
+        now = await asyncio.to_thread(stamp, source.source, source.split)
+        if before is None or before == now:
             continue
         files = desk.tables[source.name].files
         if files and not all(path.is_relative_to(desk.directory.inputs) for path in files):
@@ -71,15 +74,18 @@ async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
                 "Put the file back as it was, or start a new run.",
             )
         words = f"{source.source} has changed since table {source.name} was read: the run goes on"
-        desk.emit(Trouble("source_changed", f"{words} with what it read then"))
+        rest = "with what it read then"
+        if desk.tables[source.name].content is not None:
+            rest += "; of what it had not read yet, a file that is another one now is set aside"
+        desk.emit(Trouble("source_changed", f"{words} {rest}"))
 
 
-def stamp(source: str) -> str:
+def stamp(source: str, split: Split = "") -> str:
     """Marks the state of a source's files: size and time of change, or both ends of those that
     are read in place (a copy that is put back is then the same)."""
     digest = hashlib.blake2b(digest_size=16)
     try:
-        found = find_source(source)
+        found = find_source(source, split)
         for path in found.files:
             about = path.stat()
             mark = f"{path}:{about.st_size}"

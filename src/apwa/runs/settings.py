@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.models import EndpointSettings
 from apwa.vocabulary import NUSD_PER_USD, Caps
 
@@ -113,12 +114,13 @@ class Settings(TypedDict, total=False):
 
 
 class TableSource(msgspec.Struct, frozen=True):
-    """An input table as the user named it."""
+    """An input table as the user named it. ``split``: what of a document makes a row."""
 
     name: str
     source: str
     key: list[str] = []
     sensitive: list[str] = []
+    split: Split = ""
 
 
 class RunRequest(msgspec.Struct, frozen=True):

@@ -150,6 +150,7 @@ def _with_declared(request: RunRequest) -> RunRequest:
                 source.source,
                 source.key or list(declared.key),
                 sorted({*source.sensitive, *declared.sensitive}),
+                source.split,
             )
         tables.append(source)
     return msgspec.structs.replace(request, tables=tables)

@@ -4,17 +4,22 @@ A table is a handle on files; nothing here ever holds all of a table's rows in m
 table once it is written, or calls a model. Queries and checks run in locked child processes.
 """
 
-from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
+from apwa.tables.cards import TableCard, card, clipped, looked_at, pilot_ordinals, quoted
+from apwa.tables.content import CONTENT, CONTENT_FILE, UNREADABLE, is_content, is_images
+from apwa.tables.extraction import Documents
 from apwa.tables.read import read_table
 from apwa.tables.sources import find_source
 from apwa.tables.sql_process import CheckProcess, SqlProcess
 from apwa.tables.sql_rules import SqlProblem
-from apwa.tables.table import CONTENT, Table, key_text, plain_rows, write_table
+from apwa.tables.table import Table, key_text, plain_rows, write_table
 from apwa.tables.tokens import count_tokens
 
 __all__ = [
     "CONTENT",
+    "CONTENT_FILE",
+    "UNREADABLE",
     "CheckProcess",
+    "Documents",
     "SqlProblem",
     "SqlProcess",
     "Table",
@@ -23,7 +28,10 @@ __all__ = [
     "clipped",
     "count_tokens",
     "find_source",
+    "is_content",
+    "is_images",
     "key_text",
+    "looked_at",
     "pilot_ordinals",
     "plain_rows",
     "quoted",

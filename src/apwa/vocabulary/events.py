@@ -31,6 +31,14 @@ class TableRead(_Event, frozen=True):
     source: str
 
 
+class FilesRead(_Event, frozen=True):
+    """How many of the rows of a table of documents that were wanted have been read so far."""
+
+    table: str
+    read: int
+    rows: int
+
+
 class ManagerSaid(_Event, frozen=True):
     """A turn of the manager: its words, or the tool it called, in one line."""
 
@@ -184,6 +192,7 @@ class RunEnded(_Event, frozen=True):
 Event = (
     RunStarted
     | TableRead
+    | FilesRead
     | ManagerSaid
     | PlanChanged
     | StepOpened

@@ -12,6 +12,7 @@ from apwa.vocabulary.events import (
     CommandTaken,
     EndpointFound,
     Event,
+    FilesRead,
     HostChanged,
     ManagerSaid,
     PilotDone,
@@ -111,6 +112,8 @@ def event_words(before: Picture, event: Event) -> str:
             return f"run {one_line(e.run)} {again} with {model}"
         case TableRead() as e:
             return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns"
+        case FilesRead() as e:
+            return f"table {one_line(e.table)}: {e.read:,} of {e.rows:,} rows read from their files"
         case EndpointFound() as e:
             return _endpoint_words(e)
         case ClusterFound() as e:

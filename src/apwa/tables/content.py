@@ -1,0 +1,242 @@
+"""What files hold, kept once in the run: their texts, their pictures, why some cannot be read.
+
+One SQLite file beside the listings. Whoever drives the run writes it, anybody reads it, so that a
+resume, a later step, ``show`` or ``export`` sees the same bytes even when the sources have gone.
+A picture's bytes stand here once, by their hash; tables hold a reference to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+from pyroaring import BitMap
+
+from apwa.vocabulary import Paused
+
+CONTENT = {b"apwa.content": b"file"}
+"""Metadata of a column that holds a file's content: results name the file and leave it out."""
+
+IMAGES = {b"apwa.content": b"images"}
+"""Metadata of a column that holds references to pictures."""
+
+CONTENT_FILE = "content.db"
+"""Its name, beside the listings of a run."""
+
+FILE = "file"
+SIZE = "size"
+TEXT_COLUMN = "text"
+IMAGES_COLUMN = "images"
+UNREADABLE = "_unreadable"
+"""Column that says why a file could not be read; null where it could."""
+
+IMAGE_TYPE = pa.list_(
+    pa.struct(
+        [
+            pa.field("type", pa.string()),
+            pa.field("width", pa.int64()),
+            pa.field("height", pa.int64()),
+            pa.field("size", pa.int64()),
+            pa.field("hash", pa.string()),
+        ]
+    )
+)
+FIELDS = {
+    TEXT_COLUMN: pa.field(TEXT_COLUMN, pa.string(), metadata=CONTENT),
+    IMAGES_COLUMN: pa.field(IMAGES_COLUMN, IMAGE_TYPE, metadata=IMAGES),
+    UNREADABLE: pa.field(UNREADABLE, pa.string()),
+}
+"""The columns of a listing that stand here and not among its own."""
+
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 1000
+_ASKED_AT_ONCE = 500
+_TABLES = """
+CREATE TABLE IF NOT EXISTS parts (
+  source TEXT NOT NULL, ordinal INTEGER NOT NULL, text TEXT, images TEXT, reason TEXT,
+  PRIMARY KEY (source, ordinal));
+CREATE TABLE IF NOT EXISTS images (hash TEXT PRIMARY KEY, data BLOB NOT NULL);
+"""
+
+
+class ImageRef(msgspec.Struct, frozen=True):
+    """A picture by its hash, and what can be said of it without its bytes."""
+
+    type: str
+    width: int
+    height: int
+    size: int
+    hash: str
+
+
+class Part(NamedTuple):
+    """What a row's file holds. ``text`` None: there are only pictures, or a reason."""
+
+    text: str | None = None
+    images: Sequence[ImageRef] = ()
+    reason: str | None = None
+
+
+_NOTHING = Part()
+
+
+def is_content(field: pa.Field) -> bool:
+    """Whether a column holds the content of files, be it text or pictures."""
+    return b"apwa.content" in (field.metadata or {})
+
+
+def is_images(field: pa.Field) -> bool:
+    """Whether a column holds pictures."""
+    return not IMAGES.items() - (field.metadata or {}).items()
+
+
+class KeptContent:
+    """Reads what is kept. What is not there yet is null."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        if path.exists():
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._connection.execute("PRAGMA busy_timeout = 30000")
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def have(self, source: str) -> BitMap:
+        """The ordinals of a table that are kept."""
+        return BitMap(n for (n,) in self._all("SELECT ordinal FROM parts WHERE source=?", source))
+
+    def part(self, source: str, ordinal: int) -> Part:
+        found = self._all(
+            "SELECT text, images, reason FROM parts WHERE source=? AND ordinal=?", source, ordinal
+        )
+        if not found:
+            return _NOTHING
+        text, images, reason = found[0]
+        refs = msgspec.json.decode(images, type=list[ImageRef]) if images else []
+        return Part(text, refs, reason)
+
+    def image(self, hash_: str) -> bytes:
+        """The bytes of a picture. Raises Paused where they are gone."""
+        found = self._all("SELECT data FROM images WHERE hash=?", hash_)
+        if not found:
+            raise Paused("a picture that the run has kept is gone", "content.db", "Begin it anew.")
+        return found[0][0]
+
+    def beside(
+        self, batch: pa.RecordBatch, ordinals: Sequence[int], names: Sequence[str], source: str
+    ) -> Iterator[pa.RecordBatch]:
+        """A listing's rows with what their files hold, the columns as named, bounded by bytes."""
+        first, size = 0, 0
+        parts: list[Part] = []
+        for number, ordinal in enumerate(ordinals):
+            parts.append(self.part(source, ordinal))
+            size += len(parts[-1].text or "") + 64
+            if size >= _BATCH_BYTES or len(parts) >= _BATCH_ROWS:
+                yield _joined(batch.slice(first, len(parts)), parts, names)
+                first, size, parts = number + 1, 0, []
+        if parts:
+            yield _joined(batch.slice(first, len(parts)), parts, names)
+
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        with self._lock:
+            if self._connection is None:
+                return []
+            return self._connection.execute(sql, values).fetchall()  # pyright: ignore[reportArgumentType]
+
+
+class ContentStore(KeptContent):
+    """Keeps content as well: one for each run that is driven. Safe to use from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.with_name("nothing yet"))
+        self._path = path
+
+    def begin(self) -> None:
+        """Open the file, made if it is not there."""
+        with self._lock:
+            if self._connection is not None:
+                return
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            # what a power cut takes is read once more; a killed process loses nothing
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_TABLES)
+            self._connection = connection
+
+    def put(
+        self, source: str, ordinal: int, part: Part, images: Iterable[tuple[str, bytes]] = ()
+    ) -> None:
+        """Keep a row's content; the first to do so wins. Raises Paused on a full disk."""
+        refs = msgspec.json.encode(list(part.images)).decode() if part.images else None
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                return  # closed meanwhile: it is read again when the run goes on
+            try:
+                with closing(connection.cursor()) as cursor:
+                    cursor.execute("BEGIN IMMEDIATE")
+                    try:
+                        cursor.executemany("INSERT OR IGNORE INTO images VALUES (?, ?)", images)
+                        cursor.execute(
+                            "INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)",
+                            (source, ordinal, part.text, refs, part.reason),
+                        )
+                        cursor.execute("COMMIT")
+                    except BaseException:
+                        if connection.in_transaction:
+                            cursor.execute("ROLLBACK")
+                        raise
+            except sqlite3.OperationalError as error:
+                raise Paused(
+                    f"what files hold cannot be kept: {error}",
+                    str(self._path),
+                    "Free some space on the disk, then try again: nothing done is lost.",
+                ) from error
+
+    def forget_broken(self, source: str, ordinals: BitMap) -> None:
+        """Forget why these rows could not be read, so that they are tried once more."""
+        some = list(ordinals)
+        with self._lock:
+            assert self._connection is not None
+            for start in range(0, len(some), _ASKED_AT_ONCE):
+                self._connection.executemany(
+                    "DELETE FROM parts WHERE source=? AND ordinal=? AND reason IS NOT NULL",
+                    [(source, ordinal) for ordinal in some[start : start + _ASKED_AT_ONCE]],
+                )
+
+
+def _joined(batch: pa.RecordBatch, parts: list[Part], names: Sequence[str]) -> pa.RecordBatch:
+    columns: list[pa.Array] = []
+    fields: list[pa.Field] = []
+    for name in names:
+        field = FIELDS.get(name)
+        if field is None:
+            at = batch.schema.get_field_index(name)
+            field, column = batch.schema.field(at), batch.column(at)
+        else:
+            column = pa.array([_value(part, name) for part in parts], field.type)
+        fields.append(field)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _value(part: Part, name: str) -> Any:
+    if name == TEXT_COLUMN:
+        return part.text
+    if name == UNREADABLE:
+        return part.reason
+    return [msgspec.structs.asdict(ref) for ref in part.images] if part.images else None
