@@ -37,6 +37,7 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
 class ContentPart(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     text: str = ""
+    image_url: dict[str, Any] | None = None
 
 
 class WireMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,6 +53,13 @@ class WireMessage(msgspec.Struct, frozen=True, omit_defaults=True):
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
+
+    @property
+    def images(self) -> int:
+        """How many pictures it holds. This model knows that they are there, and no more."""
+        if self.content is None or isinstance(self.content, str):
+            return 0
+        return sum(part.type == "image_url" for part in self.content)
 
 
 class JsonSchema(msgspec.Struct, frozen=True, omit_defaults=True):
