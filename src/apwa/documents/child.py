@@ -95,6 +95,8 @@ def main() -> None:
     threading.stack_size(_STACK_BYTES)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_work, args=(requests, out), daemon=True).start()
+    out.write(framed(Ended()))  # the first word: this process has started
+    out.flush()
     source = sys.stdin.buffer
     while len(head := source.read(HEAD.size)) == HEAD.size:
         requests.put(source.read(HEAD.unpack(head)[0]))

@@ -30,6 +30,7 @@ _QUIET = {  # libraries that would take all cores, and address space for each
     "MALLOC_ARENA_MAX": "2",
 }
 _MOST_READERS = 4
+_START_S = 60.0
 _FILES_A_CHILD = 2000  # libraries that leak do so in bounds
 
 
@@ -114,6 +115,7 @@ class _Child:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._there = False
         self.files = 0
 
     @property
@@ -122,10 +124,11 @@ class _Child:
         return 0 if process is None else process.pid
 
     def read(self, asked: Asked, take: Callable[[Said], None]) -> Ended:
-        process = self._started()
-        self.files += 1
-        deadline = time.monotonic() + self._limits.seconds
+        process = self._begun()
         try:
+            self._started(process)
+            self.files += 1
+            deadline = time.monotonic() + self._limits.seconds
             assert process.stdin is not None
             process.stdin.write(framed(asked))
             process.stdin.flush()
@@ -147,7 +150,7 @@ class _Child:
             self.end()
         return message
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _begun(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.end()
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -160,6 +163,11 @@ class _Child:
                 start_new_session=True,  # an interrupt at the terminal is the parent's to handle
             )
         return self._process
+
+    def _started(self, process: subprocess.Popen[bytes]) -> None:
+        if not self._there:  # its first word: how long it took to start is no file's fault
+            self._message(process, time.monotonic() + _START_S)
+            self._there = True
 
     def _message(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
         assert process.stdout is not None
@@ -190,7 +198,7 @@ class _Child:
 
     def end(self) -> None:
         process, self._process = self._process, None
-        self.files = 0
+        self.files, self._there = 0, False
         if process is None:
             return
         if process.poll() is None:
