@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SETTABLE = {
     "model", "manager_model", "grants", "max_cost", "max_tokens", "max_calls", "max_failures",
     "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice", "parameters",
-    "output_tokens", "endpoints", "executor", "journal",
+    "output_tokens", "endpoints", "executor", "journal", "split",
 }  # fmt: skip
 _ALIASES = {"timeout": "timeout_s", "grant": "grants"}
 

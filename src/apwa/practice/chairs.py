@@ -108,6 +108,9 @@ class Recorder:
     def _short(self, body: ChatBody) -> ChatBody:
         messages: list[WireMessage] = []
         for message in body.messages:
+            if message.images:  # equal texts, unlike pictures
+                messages.append(message)
+                continue
             where = self._kept.setdefault(message.text, f"{self._last:06d}")
             known = where != f"{self._last:06d}" and len(message.text) > _LONG
             messages.append(

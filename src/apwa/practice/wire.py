@@ -162,7 +162,7 @@ def without_nonces(text: str) -> str:
 
 
 def identity(body: ChatBody) -> str:
-    """A hash of what is asked: roles, texts, pictures, tool calls, tools' names, schema; no nonces."""
+    """A hash of what is asked: roles, texts, pictures, calls, tools' names, schema; no nonces."""
     digest = hashlib.blake2b(digest_size=16)
     for message in body.messages:
         digest.update(f"\x00{message.role}\x01{without_nonces(message.text)}".encode())

@@ -27,7 +27,7 @@ class Arguments(Settings, total=False):
     tables: Mapping[str, str | os.PathLike[str]]
     keys: Mapping[str, Sequence[str]]
     sensitive: Mapping[str, Sequence[str]]
-    split: Mapping[str, Split]
+    split: Split | Mapping[str, Split]
     model: str
     home: str | os.PathLike[str]
     listeners: Sequence[Listener]
@@ -40,7 +40,7 @@ async def arun(
     tables: Mapping[str, str | os.PathLike[str]] | None = None,
     keys: Mapping[str, Sequence[str]] | None = None,
     sensitive: Mapping[str, Sequence[str]] | None = None,
-    split: Mapping[str, Split] | None = None,
+    split: Split | Mapping[str, Split] = "",
     model: str = "",
     home: str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener] = (),
@@ -57,7 +57,8 @@ async def arun(
         tables: Name to path of each input table.
         keys: Key columns by table.
         sensitive: Columns by table that nobody but the workers may see.
-        split: By table of documents, what makes a row: ``pages`` or ``records``.
+        split: What makes a row of documents that have such parts, ``pages`` or ``records``; for
+            all tables or by table.
         model: Such as ``openai:gpt-5.4-mini``; empty: ``APWA_MODEL``.
         home: Directory of runs; None: ``APWA_HOME``, else ``.apwa``.
         listeners: Called with each numbered event.
@@ -68,13 +69,14 @@ async def arun(
     """
     if bool(job) == bool(plan):
         raise Misuse("give either a job in words or a plan file", "run")
+    splits, split = ({}, split) if isinstance(split, str) else (split, "")
     request = RunRequest(
         job,
         await asyncio.to_thread(_text_of, Path(plan)) if plan else "",
-        _sources(tables or {}, keys or {}, sensitive or {}, split or {}),
+        _sources(tables or {}, keys or {}, sensitive or {}, splits),
         plan_source=os.fspath(plan),
     )
-    chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), settings)
+    chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), split, settings)
     base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
     driver = await begin(request, chosen, base, listeners=listeners)
     ended = await driver.drive(resumed=False)
@@ -154,11 +156,11 @@ def _sources(
     ]
 
 
-def _chosen(model: str, settings: Settings) -> RunSettings:
+def _chosen(model: str, split: Split, settings: Settings) -> RunSettings:
     unknown = set(settings) - set(RunSettings.__struct_fields__)
     if unknown:
         raise Misuse(f"there is no setting {min(unknown)!r}", "run")
-    values: dict[str, object] = {"model": model, **settings}
+    values: dict[str, object] = {"model": model, "split": split, **settings}
     if "output" in settings:
         values["output"] = str(Path(settings["output"]).absolute())
     try:

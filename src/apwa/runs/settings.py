@@ -37,6 +37,8 @@ class RunSettings(msgspec.Struct, frozen=True):
         context: The model's context size in tokens, where it cannot be found out.
         executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
         journal: The database of the journal, ``postgresql://…``; empty: a file of the run.
+        split: What makes a row of tables of documents that have such parts, where nothing else is
+            said of them: ``pages``, ``records``.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -64,6 +66,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     context: int | None = None
     executor: Literal["local", "ray"] = "local"
     journal: str = ""
+    split: Split = ""
     output: str = ""
     force: bool = False
     with_stats: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import msgspec
 
 from apwa.executor.cluster import need_ray
 from apwa.journal import VARIABLE, check_url
-from apwa.plan import load_plan
+from apwa.plan import TableDecl, load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask
@@ -22,6 +23,7 @@ from apwa.runs.export import check_target
 from apwa.runs.inputs import look_for_changes, read_inputs
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
+from apwa.tables import has_parts
 from apwa.vocabulary import Misuse, Paused, RunFailed, named
 
 
@@ -42,7 +44,7 @@ async def begin(
         check_target(Path(settings.output), settings.force)
     if settings.executor == "ray":
         need_ray()
-    request = _with_declared(request)
+    request = await asyncio.to_thread(_with_declared, request, settings)
     if settings.journal:
         check_url(settings.journal)
     directory = create_run(home)
@@ -136,21 +138,23 @@ async def take_up(
     return driver
 
 
-def _with_declared(request: RunRequest) -> RunRequest:
-    """Keys and sensitive columns as the plan declares them, where the user names none."""
-    if not request.plan:
-        return request
-    plan, _ = load_plan(request.plan, request.plan_source or "plan")
+def _with_declared(request: RunRequest, settings: RunSettings) -> RunRequest:
+    """Keys, sensitive columns and splits as the plan declares them, where the user names none."""
+    declarations: dict[str, TableDecl] = {}
+    if request.plan:
+        declarations = load_plan(request.plan, request.plan_source or "plan")[0].tables
     tables: list[TableSource] = []
     for source in request.tables:
-        declared = plan.tables.get(source.name)
-        if declared is not None:
-            source = TableSource(
-                source.name,
-                source.source,
-                source.key or list(declared.key),
-                sorted({*source.sensitive, *declared.sensitive}),
-                source.split,
-            )
+        declared = declarations.get(source.name, TableDecl())
+        split = source.split or declared.split
+        if not split and settings.split and has_parts(source.source, settings.split):
+            split = settings.split
+        source = TableSource(
+            source.name,
+            source.source,
+            source.key or list(declared.key),
+            sorted({*source.sensitive, *declared.sensitive}),
+            split,
+        )
         tables.append(source)
     return msgspec.structs.replace(request, tables=tables)

@@ -8,7 +8,7 @@ from apwa.tables.cards import TableCard, card, clipped, looked_at, pilot_ordinal
 from apwa.tables.content import CONTENT, CONTENT_FILE, UNREADABLE, is_content, is_images
 from apwa.tables.extraction import Documents
 from apwa.tables.read import read_table
-from apwa.tables.sources import find_source
+from apwa.tables.sources import find_source, has_parts
 from apwa.tables.sql_process import CheckProcess, SqlProcess
 from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import Table, key_text, plain_rows, write_table
@@ -28,6 +28,7 @@ __all__ = [
     "clipped",
     "count_tokens",
     "find_source",
+    "has_parts",
     "is_content",
     "is_images",
     "key_text",

@@ -126,10 +126,20 @@ def _of_one_kind(source: str, files: list[Path], base: Path, split: Split) -> So
     return Source(str(next(iter(kinds))), ordered, base)
 
 
+def has_parts(source: str | Path, split: Split) -> bool:
+    """Whether a source holds documents with such parts."""
+    found = _found(source, "")
+    return found.kind in ("text", "documents") and _any_splits(found.files, split)
+
+
+def _any_splits(files: list[Path], split: Split) -> bool:
+    kinds = (kind_of(path.name, data=True) for path in files)
+    return any(kind is not None and kind.splits(split) for kind in kinds)
+
+
 def check_split(split: Split, files: list[Path], source: str) -> None:
     """Raises BadInput where nothing here has such parts."""
-    kinds = [kind_of(path.name, data=True) for path in files]
-    if not any(kind is not None and kind.splits(split) for kind in kinds):
+    if not _any_splits(files, split):
         raise BadInput(
             f"nothing here can be split into {split}",
             source,
