@@ -109,6 +109,10 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
     assert {row["file"] for row in beside} == reasons.keys()
     assert memory.readers and memory.most < 400 << 20
 
+    (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
+    again = apwa("retry", "-o", "out.jsonl", "--force")
+    assert "12 = 10 done + 2 quarantined + 0 skipped" in again.stderr, again.stderr
+
 
 def _kept(at: Path) -> int:
     try:

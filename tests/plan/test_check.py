@@ -437,8 +437,8 @@ steps:
         tables=[DOCUMENTS],
     )
     assert [problem.what for problem in found] == [
-        "'images' holds pictures: there is no text to copy from",
         "a check sees no pictures",
+        "'images' holds pictures: there is no text to copy from",
     ]
     found = await problems(plan + "    reduce: {fan_in: 3}\n", tables=[DOCUMENTS])
     assert any("a reduce sees texts only" in problem.what for problem in found)

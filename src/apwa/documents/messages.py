@@ -22,7 +22,8 @@ class Asked(msgspec.Struct, frozen=True):
         first: Number of the first part wanted, from 1.
         parts: How many; 0: the file is one part.
         offset: Where in the file the first of them begins, for readers that can go there.
-        size: The file's size when it was listed, and ``changed`` its time of change.
+        size: The file's size when it was listed, and ``changed`` its time of change; below 0: it
+            may have changed since.
     """
 
     path: bytes

@@ -56,11 +56,11 @@ FIELDS = {
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 1000
-_ASKED_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE IF NOT EXISTS parts (
   source TEXT NOT NULL, ordinal INTEGER NOT NULL, text TEXT, images TEXT, reason TEXT,
   PRIMARY KEY (source, ordinal));
+CREATE TABLE IF NOT EXISTS again (source TEXT, ordinal INTEGER, PRIMARY KEY (source, ordinal));
 CREATE TABLE IF NOT EXISTS images (hash TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
@@ -208,15 +208,19 @@ class ContentStore(KeptContent):
                 ) from error
 
     def forget_broken(self, source: str, ordinals: BitMap) -> None:
-        """Forget why these rows could not be read, so that they are tried once more."""
-        some = list(ordinals)
+        """Forget why these rows could not be read: they are tried again, as their files are now."""
+        broken = "FROM parts WHERE source=? AND ordinal=? AND reason IS NOT NULL"
+        rows = [(source, ordinal) for ordinal in ordinals]
         with self._lock:
             assert self._connection is not None
-            for start in range(0, len(some), _ASKED_AT_ONCE):
-                self._connection.executemany(
-                    "DELETE FROM parts WHERE source=? AND ordinal=? AND reason IS NOT NULL",
-                    [(source, ordinal) for ordinal in some[start : start + _ASKED_AT_ONCE]],
-                )
+            self._connection.executemany(
+                f"INSERT OR IGNORE INTO again SELECT source, ordinal {broken}", rows
+            )
+            self._connection.executemany(f"DELETE {broken}", rows)
+
+    def again(self, source: str) -> BitMap:
+        """The rows whose files are read as they are now, not as they were listed."""
+        return BitMap(n for (n,) in self._all("SELECT ordinal FROM again WHERE source=?", source))
 
 
 def _joined(batch: pa.RecordBatch, parts: list[Part], names: Sequence[str]) -> pa.RecordBatch:

@@ -91,7 +91,11 @@ class Documents:
         return self._store.have(table.name)
 
     def forget_broken(self, table: Table, rows: BitMap) -> None:
-        """Try once more, when next wanted, what could not be read of these rows."""
+        """Try once more, when next wanted, what could not be read of these rows.
+
+        Files that make a row each may have been mended meanwhile. Those with pages or records may
+        not: they might have others now.
+        """
         self._store.begin()
         self._store.forget_broken(table.name, rows)
 
@@ -110,7 +114,7 @@ class Documents:
         self._store.begin()
         kept = self._store.have(table.name) & rows
         missing = rows - kept
-        units = _units(table, missing)
+        units = _units(table, missing, self._store.again(table.name))
         pending: dict[Future[None], BitMap] = {}
         self._fill(pending, units, missing)  # first: the readers work while what is kept goes out
         for start in range(0, len(kept), _KEPT_ROWS):
@@ -199,7 +203,7 @@ def _part(item: Item) -> tuple[Part, list[tuple[str, bytes]]]:
 _LISTED = ["file", "size", "_path", "_changed", "_offset", "_broken"]
 
 
-def _units(table: Table, wanted: BitMap) -> Iterator[_Unit]:
+def _units(table: Table, wanted: BitMap, again: BitMap) -> Iterator[_Unit]:
     """The units that hold these rows, in order. Reads the listing in bounded pieces."""
     if not wanted:
         return
@@ -209,6 +213,8 @@ def _units(table: Table, wanted: BitMap) -> Iterator[_Unit]:
             inside = wanted & BitMap(range(first, first + batch.num_rows))
             rows = batch.take(pa.array([n - first for n in inside], pa.int64())).to_pylist()
             for ordinal, row in zip(inside, rows, strict=True):
+                if ordinal in again:
+                    row |= {"_changed": -1, "_broken": None}
                 yield _unit(table, row, range(ordinal, ordinal + 1), "")
         return
     split: Split = "pages" if number == "page" else "records"
