@@ -178,10 +178,13 @@ class ContentStore(KeptContent):
             self._connection = connection
 
     def put(
-        self, source: str, ordinal: int, part: Part, images: Iterable[tuple[str, bytes]] = ()
+        self,
+        source: str,
+        parts: Iterable[tuple[int, Part]],
+        images: Iterable[tuple[str, bytes]] = (),
     ) -> None:
-        """Keep a row's content; the first to do so wins. Raises Paused on a full disk."""
-        refs = msgspec.json.encode(list(part.images)).decode() if part.images else None
+        """Keep rows' contents; the first to do so wins. Raises Paused on a full disk."""
+        rows = [(source, ordinal, part.text, _refs(part), part.reason) for ordinal, part in parts]
         with self._lock:
             connection = self._connection
             if connection is None:
@@ -191,9 +194,8 @@ class ContentStore(KeptContent):
                     cursor.execute("BEGIN IMMEDIATE")
                     try:
                         cursor.executemany("INSERT OR IGNORE INTO images VALUES (?, ?)", images)
-                        cursor.execute(
-                            "INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)",
-                            (source, ordinal, part.text, refs, part.reason),
+                        cursor.executemany(
+                            "INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)", rows
                         )
                         cursor.execute("COMMIT")
                     except BaseException:
@@ -221,6 +223,10 @@ class ContentStore(KeptContent):
     def again(self, source: str) -> BitMap:
         """The rows whose files are read as they are now, not as they were listed."""
         return BitMap(n for (n,) in self._all("SELECT ordinal FROM again WHERE source=?", source))
+
+
+def _refs(part: Part) -> str | None:
+    return msgspec.json.encode(list(part.images)).decode() if part.images else None
 
 
 def _joined(batch: pa.RecordBatch, parts: list[Part], names: Sequence[str]) -> pa.RecordBatch:

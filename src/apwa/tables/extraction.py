@@ -29,6 +29,7 @@ from apwa.vocabulary import Paused
 _AHEAD = 8  # files read ahead, for each reader
 _PAGES = 8  # pages read by one call of a reader
 _KEPT_ROWS = 256
+_KEEP_BYTES = 4 << 20  # kept at once
 _SAID_EVERY_S = 5.0
 
 Said = Callable[[str, int, int], None]
@@ -173,20 +174,35 @@ class Documents:
 
     def _read(self, readers: Readers, unit: _Unit) -> None:
         """Read a unit and keep what comes, part by part; what does not come has a reason."""
-        store, source = self._store, unit.source
         left = BitMap(unit.ordinals)
-        first = unit.asked.first
+        parts: list[tuple[int, Part]] = []
+        images: list[tuple[str, bytes]] = []
+        waiting = 0
+
+        def keep() -> None:
+            nonlocal waiting
+            self._store.put(unit.source, parts, images)
+            parts.clear()
+            images.clear()
+            waiting = 0
 
         def take(said: object) -> None:
-            if isinstance(said, Item):
-                ordinal = unit.ordinals.start + (said.number - first)
-                part, images = _part(said)
-                store.put(source, ordinal, part, images)
-                left.discard(ordinal)
+            nonlocal waiting
+            if not isinstance(said, Item):
+                return
+            ordinal = unit.ordinals.start + (said.number - unit.asked.first)
+            part, pictures = _part(said)
+            parts.append((ordinal, part))
+            images.extend(pictures)
+            left.discard(ordinal)
+            waiting += len(part.text or "") + sum(len(data) for _, data in pictures)
+            if waiting > _KEEP_BYTES:
+                keep()
 
         reason = unit.broken or readers.read(unit.asked, take)
-        for ordinal in left:
-            store.put(source, ordinal, Part(reason=reason or "there is no such part in the file"))
+        lost = Part(reason=reason or "there is no such part in the file")
+        parts += [(ordinal, lost) for ordinal in left]
+        keep()
 
 
 def _part(item: Item) -> tuple[Part, list[tuple[str, bytes]]]:
