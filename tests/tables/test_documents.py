@@ -239,5 +239,6 @@ def test_closing_ends_who_waits(folder: Path, tmp_path: Path) -> None:
 
 def test_what_nobody_has_kept_is_null_to_whoever_looks(tmp_path: Path) -> None:
     kept = KeptContent(tmp_path / "absent.db")
-    assert kept.part("docs", 0).text is None and not kept.have("docs")
+    assert [part.text for part in kept.parts("docs", [0, 2])] == [None, None]
+    assert not kept.have("docs", 0, 9)
     kept.close()

@@ -141,20 +141,19 @@ def _read(
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     if table.content is None or not any(is_content(table.schema.field(c)) for c in columns):
         yield from _batches(table, columns, todo)
-        return
-    for ordinals in documents.as_ready(table, todo):
-        yield from _batches(table, columns, BitMap(ordinals), singly=True)
+    else:
+        yield from documents.rows(table, [*dict.fromkeys(columns), UNREADABLE], todo)
 
 
 def _batches(
-    table: Table, columns: list[str], todo: BitMap, *, singly: bool = False
+    table: Table, columns: list[str], todo: BitMap
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     if not todo:
         return
     wanted = list(dict.fromkeys(columns))
     if UNREADABLE in table.schema.names or table.content is not None:
         wanted.append(UNREADABLE)
-    if singly or len(todo) * _SPARSE < table.rows:
+    if len(todo) * _SPARSE < table.rows:
         yield from _taken(table, wanted, todo)
         return
     for first, batch in table.batches(wanted, todo.min(), todo.max() + 1):

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,19 +115,48 @@ class KeptContent:
             if connection is not None:
                 connection.close()
 
-    def have(self, source: str) -> BitMap:
+    def have(self, source: str, start: int, stop: int) -> BitMap:
         """The ordinals of a table that are kept."""
-        return BitMap(n for (n,) in self._all("SELECT ordinal FROM parts WHERE source=?", source))
+        sql = "SELECT ordinal FROM parts WHERE source=? AND ordinal>=? AND ordinal<?"
+        return BitMap(n for (n,) in self._all(sql, source, start, stop))
 
-    def part(self, source: str, ordinal: int) -> Part:
-        found = self._all(
-            "SELECT text, images, reason FROM parts WHERE source=? AND ordinal=?", source, ordinal
-        )
-        if not found:
-            return _NOTHING
-        text, images, reason = found[0]
-        refs = msgspec.json.decode(images, type=list[ImageRef]) if images else []
-        return Part(text, refs, reason)
+    def parts(self, source: str, ordinals: Sequence[int]) -> Iterator[Part]:
+        """What these rows hold, in the order asked for."""
+        span = range(ordinals[0], ordinals[0] + len(ordinals)) if ordinals else range(0)
+        if list(span) != list(ordinals):
+            for ordinal in ordinals:
+                yield from self.parts(source, [ordinal])
+            return
+        at = span.start
+        while at < span.stop:
+            some = self._some(source, at, span.stop)
+            for ordinal, part in some:
+                yield from repeat(_NOTHING, ordinal - at)
+                yield part
+                at = ordinal + 1
+            if not some:
+                yield from repeat(_NOTHING, span.stop - at)
+                return
+
+    def _some(self, source: str, start: int, stop: int) -> list[tuple[int, Part]]:
+        """The first rows that are kept from here on, as many as memory does not feel."""
+        found: list[tuple[int, Part]] = []
+        size = 0
+        with self._lock:
+            if self._connection is None:
+                return found
+            sql = (
+                "SELECT ordinal, text, images, reason FROM parts"
+                " WHERE source=? AND ordinal>=? AND ordinal<? ORDER BY ordinal"
+            )
+            with closing(self._connection.execute(sql, (source, start, stop))) as rows:
+                for ordinal, text, images, reason in rows:
+                    refs = msgspec.json.decode(images, type=list[ImageRef]) if images else []
+                    found.append((ordinal, Part(text, refs, reason)))
+                    size += len(text or "")
+                    if size >= _BATCH_BYTES or len(found) >= _BATCH_ROWS:
+                        break
+        return found
 
     def image(self, hash_: str) -> bytes:
         """The bytes of a picture. Raises Paused where they are gone."""
@@ -141,8 +171,8 @@ class KeptContent:
         """A listing's rows with what their files hold, the columns as named, bounded by bytes."""
         first, size = 0, 0
         parts: list[Part] = []
-        for number, ordinal in enumerate(ordinals):
-            parts.append(self.part(source, ordinal))
+        for number, part in enumerate(self.parts(source, ordinals)):
+            parts.append(part)
             size += len(parts[-1].text or "") + 64
             if size >= _BATCH_BYTES or len(parts) >= _BATCH_ROWS:
                 yield _joined(batch.slice(first, len(parts)), parts, names)

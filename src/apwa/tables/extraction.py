@@ -29,6 +29,7 @@ from apwa.vocabulary import Paused
 _AHEAD = 8  # files read ahead, for each reader
 _PAGES = 8  # pages read by one call of a reader
 _KEPT_ROWS = 256
+_SPARSE = 64  # below one row in so many, rows are taken singly and the listing is not scanned
 _KEEP_BYTES = 4 << 20  # kept at once
 _SAID_EVERY_S = 5.0
 
@@ -89,7 +90,7 @@ class Documents:
     def kept(self, table: Table) -> BitMap:
         """Rows whose content is kept already."""
         self._store.begin()
-        return self._store.have(table.name)
+        return self._store.have(table.name, 0, table.rows)
 
     def forget_broken(self, table: Table, rows: BitMap) -> None:
         """Try once more, when next wanted, what could not be read of these rows.
@@ -113,7 +114,9 @@ class Documents:
             yield list(rows)
             return
         self._store.begin()
-        kept = self._store.have(table.name) & rows
+        if not rows:
+            return
+        kept = self._store.have(table.name, rows.min(), rows.max() + 1) & rows
         missing = rows - kept
         units = _units(table, missing, self._store.again(table.name))
         pending: dict[Future[None], BitMap] = {}
@@ -134,6 +137,20 @@ class Documents:
                 said_at = time.monotonic()
                 self._said(table.name, read, len(rows))
             yield list(ready)
+
+    def rows(
+        self, table: Table, names: list[str], wanted: BitMap
+    ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+        """(ordinals, batch) of these rows, the columns as named, each as soon as it is read."""
+        listed = table.listed(names)
+        for ordinals, batch in _listed_rows(table, listed, wanted):
+            at = {ordinal: index for index, ordinal in enumerate(ordinals)}
+            for ready in self.as_ready(table, BitMap(ordinals)):
+                some = batch.take(pa.array([at[ordinal] for ordinal in ready], pa.int64()))
+                first = 0
+                for piece in self._store.beside(some, ready, names, table.name):
+                    yield ready[first : first + piece.num_rows], piece
+                    first += piece.num_rows
 
     def _raise(self, future: Future[None]) -> None:
         if future.cancelled() or isinstance(future.exception(), Closed):
@@ -214,6 +231,22 @@ def _part(item: Item) -> tuple[Part, list[tuple[str, bytes]]]:
         refs.append(ImageRef(picture.type, picture.width, picture.height, size, digest))
         images.append((digest, picture.data))
     return Part(item.text, refs, item.reason or None), images
+
+
+def _listed_rows(
+    table: Table, names: list[str], wanted: BitMap
+) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    """Rows of the listing in pieces: larger than what is read ahead, small in memory."""
+    if len(wanted) * _SPARSE < table.rows:
+        ordinals = list(wanted)
+        for start in range(0, len(ordinals), _KEPT_ROWS):
+            some = ordinals[start : start + _KEPT_ROWS]
+            yield some, table.take(some, names).combine_chunks().to_batches()[0]
+        return
+    for first, batch in table.batches(names, wanted.min(), wanted.max() + 1):
+        inside = wanted & BitMap(range(first, first + batch.num_rows))
+        if inside:
+            yield list(inside), batch.take(pa.array([n - first for n in inside], pa.int64()))
 
 
 _LISTED = ["file", "size", "_path", "_changed", "_offset", "_broken"]

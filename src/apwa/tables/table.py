@@ -103,7 +103,7 @@ class Table:
         return self.schema.field(name)
 
     def _raw(self, names: list[str], start: int) -> Iterator[pa.RecordBatch | int]:
-        listed = self._listed(names)
+        listed = self.listed(names)
         if self.content is None or listed is names:
             yield from self._stored(names, start)
             return
@@ -122,7 +122,7 @@ class Table:
         finally:
             kept.close()
 
-    def _listed(self, names: list[str]) -> list[str]:
+    def listed(self, names: list[str]) -> list[str]:
         """The columns of these that stand in the table's own files."""
         if self.content is None or not any(name in FIELDS for name in names):
             return names
@@ -153,7 +153,7 @@ class Table:
     def take(self, ordinals: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by ordinal, in the order asked for."""
         names = list(self.schema.names) if columns is None else list(columns)
-        listed = self._listed(names)
+        listed = self.listed(names)
         if self.content is not None and listed is not names:
             return self._taken(ordinals, names, listed)
         wanted = sorted(set(ordinals))
