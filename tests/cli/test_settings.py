@@ -69,3 +69,11 @@ def test_a_wrong_setting_names_its_file(tmp_path: Path, text: str) -> None:
 def test_shares_are_read_both_ways() -> None:
     assert share("5%", "x") == 0.05
     assert share("0.05", "x") == 0.05
+
+
+def test_a_split_for_all_documents_comes_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "apwa.toml").write_text('split = "pages"\n')
+    assert merge({}, {}, tmp_path).split == "pages"
+    (tmp_path / "apwa.toml").write_text('split = "chapters"\n')
+    with pytest.raises(Misuse, match="split"):
+        merge({}, {}, tmp_path)

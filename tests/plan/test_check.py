@@ -11,6 +11,7 @@ import pytest
 
 from apwa.plan import CheckedPlan, GrantCard, TableShape, check_plan, load_plan, plan_from
 from apwa.tables import SqlProblem
+from apwa.tables.content import FIELDS
 from apwa.vocabulary import PlanError, Problem
 
 NOTES = TableShape(
@@ -434,3 +435,34 @@ async def test_what_a_redaction_names_must_be_there() -> None:
         ' reduce: {by: []}, redacts: {text: {source: text, replaced: "l[]"}}}\n'
     )
     assert any("a reduce redacts nothing" in p.what for p in await problems(reduced))
+
+
+DOCUMENTS = TableShape(
+    "notes",
+    pa.schema([pa.field("file", pa.string()), FIELDS["text"], FIELDS["images"]]),
+    ("file",),
+    5,
+)
+
+
+async def test_pictures_go_into_prompts_and_nowhere_else() -> None:
+    plan = """\
+apwa: 1
+steps:
+  seen:
+    template: Look at {{images}}
+    over: notes
+    contract: {shown: str}
+"""
+    checked = await check(plan, tables=[DOCUMENTS])
+    assert "images" in checked.shapes["seen"].schema.names
+    found = await problems(
+        plan + "    checks: [length(input.images) > 0]\n    quotes: {shown: images}\n",
+        tables=[DOCUMENTS],
+    )
+    assert [problem.what for problem in found] == [
+        "a check sees no pictures",
+        "'images' holds pictures: there is no text to copy from",
+    ]
+    found = await problems(plan + "    reduce: {fan_in: 3}\n", tables=[DOCUMENTS])
+    assert any("a reduce sees texts only" in problem.what for problem in found)

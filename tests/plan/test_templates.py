@@ -18,9 +18,13 @@ from apwa.plan import (
     TemplateStep,
     build_spec,
     canonical_values,
+    image_tokens,
+    images_of,
     placeholders,
     user_message,
+    with_images,
 )
+from apwa.tables.content import FIELDS
 from apwa.vocabulary import WorkSpec
 
 SHAPE = TableShape(
@@ -163,3 +167,55 @@ def test_a_spec_survives_its_way_to_a_host() -> None:
     spec = spec_of()
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(spec), type=WorkSpec)
     assert again == spec
+
+
+# ---- pictures
+
+DOCUMENTS = TableShape(
+    "docs",
+    pa.schema([pa.field("file", pa.string()), FIELDS["text"], FIELDS["images"]]),
+    ("file",),
+    3,
+)
+LOOK = TemplateStep(
+    template="Say what {{text}} and {{images}} show", over="docs", contract={"said": "str"}
+)
+
+
+def looking() -> WorkSpec:
+    return build_spec(
+        "look", LOOK, DOCUMENTS, nonce="k3f9", endpoint="practice", model="rules", grants={}
+    )
+
+
+def picture(hash_: str, width: int = 800) -> dict[str, Any]:
+    return {"type": "image/png", "width": width, "height": 600, "size": 9, "hash": hash_}
+
+
+def test_pictures_are_named_in_the_text_and_follow_it_in_order() -> None:
+    spec = looking()
+    assert [tag.images for tag in spec.tags] == [False, True]
+    assert "Where [image 1] stands between tags" in spec.system
+    values = with_images(spec, ["words", [picture("a"), picture("b")]], lambda h: h.encode())
+    text, _ = user_message(spec, values)
+    assert text.endswith("<images-k3f9>\n[image 1] [image 2]\n</images-k3f9>")
+    assert [shown.data for shown in images_of(spec, values)] == [b"a", b"b"]
+    assert user_message(spec, ["words", None])[0].endswith("<images-k3f9>\n\n</images-k3f9>")
+    assert images_of(spec, ["words", None]) == []
+
+
+def test_a_request_with_another_picture_is_another_request() -> None:
+    spec = looking()
+    assert canonical_values(spec, ["", [picture("a")]]) != canonical_values(
+        spec, ["", [picture("b")]]
+    )
+
+
+def test_a_larger_picture_is_reckoned_with_more_tokens() -> None:
+    assert image_tokens(picture("a")) == 1037
+    assert image_tokens(picture("a", 1568)) > 1500
+
+
+def test_a_template_without_pictures_has_the_prefix_it_always_had() -> None:
+    assert b"images" not in msgspec.json.encode(spec_of().tags)
+    assert "[image 1]" not in spec_of().system

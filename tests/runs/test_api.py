@@ -99,3 +99,35 @@ def test_what_is_wrong_is_named(
     with pytest.raises(ApwaError, match=words):
         apwa.run(**{**given, **arguments})  # pyright: ignore[reportArgumentType]
     assert not list((tmp_path / "home").glob("runs/*"))
+
+
+def test_documents_are_split_by_name_or_all_alike(tmp_path: Path) -> None:
+    place = tmp_path / "notes"
+    place.mkdir()
+    (place / "a.txt").write_text("Peter Miller called.\nAnn Smith wrote.\n")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / "b.jsonl").write_text('{"text": "Bob Brown came."}\n')
+    for split in ("records", {"notes": "records"}):
+        run = apwa.run(
+            plan=tmp_path / "plan.yaml", tables={"notes": place}, model="practice", yes=True,
+            home=tmp_path / "home", split=split, pilot=False,
+        )  # fmt: skip
+        assert [row["record"] for row in run.answer] == [1, 2]
+    with pytest.raises(ApwaError, match="no part of a document"):
+        apwa.run("x", tables={"notes": place}, model="practice", split={"notes": "chapters"})
+    with pytest.raises(ApwaError, match="a setting is wrong"):
+        apwa.run("x", tables={"notes": place}, model="practice", split="chapters")
+
+
+def test_a_plan_may_say_what_makes_a_row(tmp_path: Path) -> None:
+    place = tmp_path / "notes"
+    place.mkdir()
+    (place / "a.txt").write_text("Peter Miller called.\nAnn Smith wrote.\n")
+    (tmp_path / "plan.yaml").write_text(
+        PLAN.replace("apwa: 1\n", "apwa: 1\ntables:\n  notes: {split: records}\n")
+    )
+    run = apwa.run(
+        plan=tmp_path / "plan.yaml", tables={"notes": place}, model="practice", yes=True,
+        home=tmp_path / "home", pilot=False,
+    )  # fmt: skip
+    assert [row["file"] for row in run.answer] == ["a.txt", "a.txt"]

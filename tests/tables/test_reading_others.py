@@ -167,7 +167,7 @@ def test_a_folder_of_texts_is_a_row_a_file_and_a_broken_one_says_why(tmp_path: P
 def test_sources_that_cannot_be_are_refused_with_what_can(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
         read_table("t", tmp_path / "absent.csv", tmp_path / "into")
-    assert ".parquet" in refused(tmp_path, "t.pdf", "x").todo
+    assert ".parquet" in refused(tmp_path, "t.exe", "x").todo
     with pytest.raises(BadInput, match="no files here"):
         read_table("t", str(tmp_path / "*.md"), tmp_path / "into")
     mixed = tmp_path / "mixed"

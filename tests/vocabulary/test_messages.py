@@ -37,7 +37,7 @@ from apwa.vocabulary.messages import (
 SPEC = WorkSpec(
     step="redacted",
     system="Redact <text>.",
-    tags=[TagSpec("Text, raw", "text_raw")],
+    tags=[TagSpec("Text, raw", "text_raw"), TagSpec("images", "images", images=True)],
     nonce="k3f9",
     columns=["Text, raw"],
     contract=ContractSpec(schema={"type": "object"}, checks=["length(output.y) > 0"]),
@@ -46,12 +46,15 @@ SPEC = WorkSpec(
     prefix_hash=b"\x00\xff",
 )
 ATTEMPT = Attempt("c1", "practice", ErrorKind.TIMEOUT, Usage(1, 10, 2, 0, 0, None), 0.5)
+VALUES = ["ä", 1, None, [1.5], {"a": True}, [{"type": "image/png", "data": b"\xff\xd8"}]]
 TO_HOST = [
     OpenStep("run", SPEC),
     CloseStep("run", "redacted"),
     Grant("practice", 8, 1.5, calls=3, tokens=None, cost_nusd=9),
     Lease(
-        "run", "redacted", [LeaseItem(7, 0, 1, b"\x01" * 16, ["ä", 1, None, [1.5], {"a": True}])]
+        "run",
+        "redacted",
+        [LeaseItem(7, 0, 1, b"\x01" * 16, ["ä", 1, None, [1.5], {"a": b"\xff\xd8"}])],
     ),
     Revoke([7], begun=True),
     Ack([7]),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from apwa.cli.settings import share
+from apwa.documents import Split
 from apwa.vocabulary import Misuse
 
 Display = Literal["auto", "rich", "plain", "json", "none"]
@@ -21,12 +22,14 @@ class Tables:
         tuple[str, ...], Parameter(name=["--table", "-t"], negative=(), show_default=False)
     ] = ()
     """An input: NAME=PATH (CSV, TSV, JSON, JSONL, Parquet, Arrow, FILE.sqlite#TABLE,
-    FILE.duckdb#TABLE, FILE.xlsx#SHEET, a folder or glob of .txt/.md), or the same at s3://, gs://,
-    az:// or https://."""
+    FILE.duckdb#TABLE, FILE.xlsx#SHEET, documents and pictures, a folder or glob of such), or the
+    same at s3://, gs://, az:// or https://."""
     key: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     """Columns that name a row: [TABLE=]COLUMN,COLUMN. Default: the position, counted from 1."""
     sensitive: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     """Columns that only workers may see: [TABLE=]COLUMN,COLUMN."""
+    split: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    """What of a document makes a row: [TABLE=]pages or [TABLE=]records. Default: the file."""
 
 
 @Parameter(name="*")
@@ -115,6 +118,17 @@ class Looks:
         False
     )
     """Say nothing but errors."""
+
+
+def splits(texts: tuple[str, ...], names: list[str]) -> dict[str, Split]:
+    """``[TABLE=]pages`` texts by table. Raises Misuse for anything else."""
+    found: dict[str, Split] = {}
+    for text in texts:
+        for name, parts in pairs((text,), names, "--split").items():
+            if parts not in (["pages"], ["records"]):
+                raise Misuse(f"{text!r} is no split", "--split", "Say pages or records.")
+            found[name] = "pages" if parts == ["pages"] else "records"
+    return found
 
 
 def pairs(texts: tuple[str, ...], names: list[str], flag: str) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from apwa.cli.flags import Limits, Looks, Output, Tables, pairs
+from apwa.cli.flags import Limits, Looks, Output, Tables, pairs, splits
 from apwa.cli.settings import current, merge
 from apwa.cli.words import say
 from apwa.vocabulary import Misuse
@@ -267,7 +267,11 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
     names = list(named)
     keys = pairs(tables.key, names, "--key")
     hidden = pairs(tables.sensitive, names, "--sensitive")
-    sources = [TableSource(n, p, keys.get(n, []), hidden.get(n, [])) for n, p in named.items()]
+    parts = splits(tables.split, names)
+    sources = [
+        TableSource(n, p, keys.get(n, []), hidden.get(n, []), split=parts.get(n, ""))
+        for n, p in named.items()
+    ]
     return RunRequest("" if text else job, text, sources, upto, job if text else "")
 
 

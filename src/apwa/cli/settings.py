@@ -19,7 +19,7 @@ _SETTABLE = {
     "model", "manager_model", "grants", "modules", "max_cost", "max_tokens", "max_calls",
     "max_failures", "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice",
     "parameters", "output_tokens", "endpoints", "executor", "journal",
-    "reuse",
+    "reuse", "split",
 }  # fmt: skip
 _LISTS = ("grant", "grants", "module", "modules")
 _ALIASES = {"timeout": "timeout_s", "grant": "grants", "module": "modules"}

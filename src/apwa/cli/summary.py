@@ -11,7 +11,7 @@ import msgspec
 
 from apwa.cli.words import safe, say
 from apwa.runs import DryStep, Ended, RunReader, skipped_rows, usage_words
-from apwa.tables import CONTENT, Table, plain_rows
+from apwa.tables import Table, is_content, plain_rows
 from apwa.vocabulary import RUN
 from apwa.vocabulary.numbers import money
 
@@ -78,7 +78,7 @@ def _missing(ended: Ended) -> None:
 
 def print_rows(table: Table, count: int) -> None:
     """Print the first rows as people read them, to stderr."""
-    hidden = {f.name for f in table.schema if CONTENT.items() <= (f.metadata or {}).items()}
+    hidden = {f.name for f in table.schema if is_content(f)}
     names = [n for n in table.schema.names if n not in hidden and n not in table.sensitive]
     say(f"\nThe first {min(count, table.rows)} of {table.rows:,} rows:")
     rows = (row for _, batch in table.batches(names) for row in plain_rows(batch, names))

@@ -56,7 +56,8 @@ class Finished:
 
 @dataclass(eq=False, slots=True)
 class StepState:
-    """One open step. ``open`` counts rows expanded and without a committed result."""
+    """One open step. ``open`` counts rows expanded and without a committed result,
+    ``open_bytes`` what their values hold."""
 
     job: StepJob
     opened_at: float
@@ -69,6 +70,7 @@ class StepState:
     leased_on: Counter[str] = field(default_factory=Counter[str])  # by host
     waiting: int = 0  # rows expanded and not leased, followers too
     waiting_bytes: int = 0
+    open_bytes: int = 0
     expanded: bool = False
     ended: bool = False
     ready: deque[Row] = field(default_factory=deque[Row])

@@ -33,6 +33,7 @@ from apwa.vocabulary import Attempt, ErrorKind, Follow, LeaseItem, Outcome
 
 ROOM_ROWS = 2_000
 ROOM_BYTES = 32 * 1024 * 1024
+OPEN_BYTES = 256 * 1024 * 1024  # of rows leased too: pictures are large
 MOST_FINISHING = 4096  # results on their way to the journal, above which nothing is taken on
 _REMEMBERED = 20_000  # expired leases
 
@@ -82,6 +83,7 @@ class Scheduler:
         return (
             step.waiting < ROOM_ROWS
             and step.waiting_bytes < ROOM_BYTES
+            and step.open_bytes < OPEN_BYTES
             and step.finishing < MOST_FINISHING
         )
 
@@ -92,6 +94,7 @@ class Scheduler:
         step.open += len(batch)
         for work in batch:
             row = Row(step, work)
+            step.open_bytes += work.size_bytes
             if work.refused is not None:
                 kind, message = work.refused
                 self._finish(row, _set_aside(row, ErrorKind(kind), message, 0.0, "", b""))
@@ -238,6 +241,7 @@ class Scheduler:
         for finished in batch:
             step, result = finished.row.step, finished.result
             step.open -= 1
+            step.open_bytes -= finished.row.work.size_bytes
             step.finishing -= 1
             self._finishing.discard(finished.lease_id)
             if result.kind is None:

@@ -36,6 +36,16 @@ _NO_MODEL = re.compile(
     r"|model.{0,120}(?:does not exist|not found|not exist|is not available|deprecated)"
     r"|(?:no such|unknown|invalid) model"
 )
+# Not "unsupported image": that is one picture's own trouble.
+_NO_IMAGES = re.compile(
+    r"(?:image|vision|multi-?modal)[\w ]{0,20}(?:input|content|data)?s?[\w ]{0,20}"
+    r"(?:is|are) (?:not|only) (?:currently )?(?:supported|enabled|available|allowed)"
+    r"|(?:do|does|can) ?(?:not|n't) (?:support|accept|take|process|handle) (?:any )?"
+    r"(?:image|vision|picture|multi-?modal)"
+    r"|not (?:a )?(?:multi-?modal|vision)|support(?:s)? image input|at most 0 image"
+    r"|image_url.{0,80}(?:not supported|unsupported|only supported|expected|unknown)"
+    r"|unknown variant .?image_url|content must be a string|required for image input"
+)
 _TOO_LONG = re.compile(
     r"context.?length|context.?window|maximum context|context.?size|exceed_context"
     r"|prompt is too long|input is too long|too many (?:input )?tokens|prompt.{0,40}too long"
@@ -110,6 +120,8 @@ def clip(text: str) -> str:
 
 def _kind(status: int, said: Said, wait: float | None) -> ErrorKind:
     words = said.words
+    if status in (400, 404, 415, 422, 500, 501) and _NO_IMAGES.search(words):
+        return ErrorKind.NO_IMAGES
     if status in (401, 402, 403):
         return ErrorKind.FILTERED if status == 403 and _FILTER.search(words) else ErrorKind.ACCOUNT
     if status == 429:

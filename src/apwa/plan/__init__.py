@@ -22,7 +22,15 @@ from apwa.plan.model import (
 from apwa.plan.places import Places
 from apwa.plan.shapes import CheckedPlan, GrantCard, TableShape
 from apwa.plan.shortform import contract_schema
-from apwa.plan.templates import build_spec, canonical_values, placeholders, user_message
+from apwa.plan.templates import (
+    build_spec,
+    canonical_values,
+    image_tokens,
+    images_of,
+    placeholders,
+    user_message,
+    with_images,
+)
 
 __all__ = [
     "SET_OTHERWISE",
@@ -46,9 +54,12 @@ __all__ = [
     "check_plan",
     "contract_schema",
     "dump_plan",
+    "image_tokens",
+    "images_of",
     "load_plan",
     "placeholders",
     "plan_from",
     "plan_json_schema",
     "user_message",
+    "with_images",
 ]

@@ -31,7 +31,7 @@ from apwa.plan.templates import (
     system_text,
     tags_of,
 )
-from apwa.tables import count_tokens
+from apwa.tables import count_tokens, is_images
 from apwa.vocabulary import ContractSpec
 
 Say = Callable[[Path, str, str], None]
@@ -93,6 +93,11 @@ class TemplateCheck:
             if column not in columns:
                 what = f"{source.name!r} has no column {column!r} for {{{{{column}}}}}"
                 self._say(("template",), what, did_you_mean(column, columns))
+        if self.step.reduce is not None:
+            for column in found:
+                if column in columns and is_images(source.schema.field(column)):
+                    what = f"{column!r} holds pictures, and a reduce sees texts only"
+                    self._say(("template",), what, "let a step before it say what they show")
         if not found and (self.step.reduce is not None or source.rows is None or source.rows > 1):
             what = "the template names no column, so every subtask would be the same"
             self._say(("template",), what, f"use {{{{column}}}}; {did_you_mean('', columns)}")
@@ -201,6 +206,8 @@ class TemplateCheck:
             elif unknown:
                 what = f"{self.source.name!r} has no column {unknown[0]!r}"
                 self._say(path, what, did_you_mean(unknown[0], inputs.names))
+            elif any(is_images(inputs.field(column)) for column in used):
+                self._say(path, "a check sees no pictures", "check what was answered of them")
             elif (problem := await check_problem(check, inputs, outputs)) is not None:
                 self._say(path, problem)
 
@@ -217,7 +224,10 @@ class TemplateCheck:
                 self._say(path, f"{text!r} is no path", "write field, or list[].field")
             elif why := _not_text(parts, schema):
                 self._say(path, f"{text!r} {why}", "quotes are texts of the answer")
-            self._shown(path, column, shown)
+            if self._holds_images(column):
+                self._say(path, f"{column!r} holds pictures: there is no text to copy from")
+            else:
+                self._shown(path, column, shown)
 
     def _shown(self, path: Path, column: str, shown: list[str]) -> None:
         if column not in shown:
@@ -245,6 +255,10 @@ class TemplateCheck:
                 what = f"{redacts.replaced!r} {why}"
                 self._say((*path, "replaced"), what, "it holds the strings that were replaced")
             self._shown((*path, "source"), redacts.source, shown)
+
+    def _holds_images(self, column: str) -> bool:
+        schema = None if self.source is None else self.source.schema
+        return schema is not None and column in schema.names and is_images(schema.field(column))
 
     # ---- reduce
 

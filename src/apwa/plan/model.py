@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from apwa.documents import Split
 from apwa.plan.amounts import amount_of
 from apwa.vocabulary import WorkLimits
 
@@ -55,6 +56,8 @@ class TableDecl(_Part):
 
     key: list[str] = []
     sensitive: list[str] = []
+    split: Split = ""
+    """Of documents: what makes a row, ``pages`` or ``records``; else a file does."""
 
 
 class Reduce(_Part):

@@ -24,6 +24,9 @@ from apwa.practice.wire import (
 )
 
 _LONG = 60  # characters of a message, from which on it is kept once
+_SEES_NOTHING = (
+    "The practice model is a set of rules and sees no pictures, and there is no text beside them."
+)
 _LOOK_S = 0.1  # between looks for a person's answer
 
 
@@ -40,6 +43,8 @@ class Rules:
         if is_manager(body):
             return plan(body)
         work = understand(body)
+        if work.blank and any(message.images for message in body.messages):
+            return Answer(_SEES_NOTHING, refused=True)
         return use_tools(body, work) or Answer(solve(work, obey=obey))
 
 
@@ -103,6 +108,9 @@ class Recorder:
     def _short(self, body: ChatBody) -> ChatBody:
         messages: list[WireMessage] = []
         for message in body.messages:
+            if message.images:  # equal texts, unlike pictures
+                messages.append(message)
+                continue
             where = self._kept.setdefault(message.text, f"{self._last:06d}")
             known = where != f"{self._last:06d}" and len(message.text) > _LONG
             messages.append(

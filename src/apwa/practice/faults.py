@@ -33,6 +33,7 @@ RATES: Mapping[str, str] = {
     "ignore_schema": "an answer in prose where a schema was asked for",
     "no_usage": "a reply without token counts",
     "slip": "a redaction leaves one of the strings that it lists as replaced",
+    "blind": "a request with an image is refused, as by models that do not see",
     "obey": "instructions found in the data are obeyed",
 }
 """Faults that are drawn for each request, with what they do."""

@@ -48,6 +48,11 @@ class Work:
         return self.items[0] if self.items else {}
 
     @property
+    def blank(self) -> bool:
+        """Whether no value says anything."""
+        return not any(value.strip() for item in self.items for value in item.values())
+
+    @property
     def text(self) -> str:
         """The longest value: what the work is about."""
         if self.reduce:
@@ -80,6 +85,7 @@ def understand(body: ChatBody) -> Work:
     )
 
 
+_PICTURES = re.compile(r"(?:\[image \d+\]\s*)+")
 _OPEN = re.compile(r"<([a-z0-9_]{1,32})-([0-9a-zA-Z]{4,64})>")
 
 
@@ -93,7 +99,8 @@ def read_values(message: str) -> tuple[tuple[Fields, ...], bool]:
     nested = [dict(_blocks(value, nonce)) for name, value in blocks if name == "item"]
     if nested and (len(nested) > 1 or nested[0]):  # else a column that is called "item"
         return tuple(nested), True
-    return (dict(blocks),), False
+    # places of pictures, which this model does not see: it answers by the text beside them
+    return ({n: "" if _PICTURES.fullmatch(value) else value for n, value in blocks},), False
 
 
 def _blocks(text: str, nonce: str) -> list[tuple[str, str]]:

@@ -89,6 +89,11 @@ class PracticeServer:
             await asyncio.sleep(self._dice.latency_s())
         self._check_parameters(data, body)
         self._costume.check(data, body)
+        if "blind" in drawn and any(message.images for message in body.messages):
+            self._dice.count("blind")
+            raise Refused(
+                400, "Image input is not supported by this model.", "invalid_request_error"
+            )
         if drawn and (instead := await self._instead(request, drawn)) is not None:
             return instead
         heard, prompt = self._costume.hear(body)

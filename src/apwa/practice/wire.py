@@ -37,6 +37,7 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
 class ContentPart(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     text: str = ""
+    image_url: dict[str, Any] | None = None
 
 
 class WireMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,6 +53,13 @@ class WireMessage(msgspec.Struct, frozen=True, omit_defaults=True):
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
+
+    @property
+    def images(self) -> list[str]:
+        """Its pictures, as addresses. This model knows that they are there, and no more."""
+        if self.content is None or isinstance(self.content, str):
+            return []
+        return [str(part.image_url.get("url")) for part in self.content if part.image_url]
 
 
 class JsonSchema(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,10 +162,12 @@ def without_nonces(text: str) -> str:
 
 
 def identity(body: ChatBody) -> str:
-    """A hash of what is asked: roles, texts, tool calls, tools' names, schema; no nonces."""
+    """A hash of what is asked: roles, texts, pictures, calls, tools' names, schema; no nonces."""
     digest = hashlib.blake2b(digest_size=16)
     for message in body.messages:
         digest.update(f"\x00{message.role}\x01{without_nonces(message.text)}".encode())
+        for image in message.images:
+            digest.update(f"\x05{image}".encode())
         for call in message.tool_calls or []:
             digest.update(f"\x02{call.function.name}\x03{call.function.arguments}".encode())
     for tool in body.tools or []:

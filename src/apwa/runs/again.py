@@ -56,6 +56,9 @@ async def _want(desk: Desk, name: str, step: TemplateStep, again: Again) -> int:
     else:
         rows = desk.reader.quarantined(RUN, name)
     if rows:
+        source = desk.tables.get(step.over)
+        if source is not None and source.content is not None:
+            desk.documents.forget_broken(source, rows)
         state = load_state(desk.reader, RUN, name)
         state = state.wanting(rows, desk.reader.generations(RUN, name), again=True)
         await save_state(desk.journal, RUN, name, state)

@@ -11,6 +11,7 @@ from typing import Unpack, cast
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.runs.directory import home_of
 from apwa.runs.handle import Run
 from apwa.runs.settings import RunRequest, RunSettings, Settings, TableSource
@@ -28,6 +29,7 @@ class Arguments(Settings, total=False):
     tables: Mapping[str, object]
     keys: Mapping[str, Sequence[str]]
     sensitive: Mapping[str, Sequence[str]]
+    split: Split | Mapping[str, Split]
     model: str
     home: str | os.PathLike[str]
     listeners: Sequence[Listener]
@@ -40,6 +42,7 @@ async def arun(
     tables: Mapping[str, object] | None = None,
     keys: Mapping[str, Sequence[str]] | None = None,
     sensitive: Mapping[str, Sequence[str]] | None = None,
+    split: Split | Mapping[str, Split] = "",
     model: str = "",
     home: str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener] = (),
@@ -57,6 +60,8 @@ async def arun(
             Arrow table or reader, anything with ``__arrow_c_stream__``, or a list of dicts.
         keys: Key columns by table.
         sensitive: Columns by table that nobody but the workers may see.
+        split: What makes a row of documents that have such parts, ``pages`` or ``records``; for
+            all tables or by table.
         model: Such as ``openai:gpt-5.4-mini``; empty: ``APWA_MODEL``.
         home: Directory of runs; None: ``APWA_HOME``, else ``.apwa``.
         listeners: Called with each numbered event.
@@ -67,13 +72,14 @@ async def arun(
     """
     if bool(job) == bool(plan):
         raise Misuse("give either a job in words or a plan file", "run")
+    splits, split = ({}, split) if isinstance(split, str) else (split, "")
     request = RunRequest(
         job,
         await asyncio.to_thread(_text_of, Path(plan)) if plan else "",
-        _sources(tables or {}, keys or {}, sensitive or {}),
+        _sources(tables or {}, keys or {}, sensitive or {}, splits),
         plan_source=os.fspath(plan),
     )
-    chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), settings)
+    chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), split, settings)
     base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
     frames = {name: table for name, table in (tables or {}).items() if not _is_named(table)}
     driver = await begin(request, chosen, base, listeners=listeners, frames=frames)
@@ -128,6 +134,7 @@ def _sources(
     tables: Mapping[str, object],
     keys: Mapping[str, Sequence[str]],
     sensitive: Mapping[str, Sequence[str]],
+    split: Mapping[str, Split],
 ) -> list[TableSource]:
     for argument, named in (("keys", keys), ("sensitive", sensitive)):
         for name, columns in named.items():
@@ -135,10 +142,15 @@ def _sources(
                 raise Misuse(f"there is no table {name!r}", argument)
             if isinstance(columns, str):
                 raise Misuse(f"give a list of columns, not {columns!r}", argument)
+    for name, parts in split.items():
+        if name not in tables:
+            raise Misuse(f"there is no table {name!r}", "split")
+        if parts not in ("", "pages", "records"):
+            raise Misuse(f"{parts!r} is no part of a document", "split", "Say pages or records.")
     return [
         TableSource(
             name, _place(table), list(keys.get(name, ())), list(sensitive.get(name, ())),
-            frame=not _is_named(table),
+            frame=not _is_named(table), split=split.get(name, ""),
         )
         for name, table in tables.items()
     ]  # fmt: skip
@@ -157,11 +169,11 @@ def _place(table: object) -> str:
     return place if is_address(place) else str(Path(place).absolute())
 
 
-def _chosen(model: str, settings: Settings) -> RunSettings:
+def _chosen(model: str, split: Split, settings: Settings) -> RunSettings:
     unknown = set(settings) - set(RunSettings.__struct_fields__)
     if unknown:
         raise Misuse(f"there is no setting {min(unknown)!r}", "run")
-    values: dict[str, object] = {"model": model, **settings}
+    values: dict[str, object] = {"model": model, "split": split, **settings}
     if "output" in settings:
         values["output"] = str(Path(settings["output"]).absolute())
     try:

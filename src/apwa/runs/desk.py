@@ -28,9 +28,9 @@ from apwa.runs.hands import ClusterHands, Hands, LocalHands
 from apwa.runs.settings import RunSettings
 from apwa.runs.specs import KeptSpec, task_of
 from apwa.runs.stream import Listener, Stream
-from apwa.tables import CheckProcess, SqlProcess, Table
+from apwa.tables import CONTENT_FILE, CheckProcess, Documents, SqlProcess, Table
 from apwa.vocabulary import RUN, Misuse, WorkSpec
-from apwa.vocabulary.events import AnswersReused, Event
+from apwa.vocabulary.events import AnswersReused, Event, FilesRead
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -53,6 +53,8 @@ class Desk:
         self.endpoints = Endpoints(settings, journal, stream.emit)
         self.sql = SqlProcess()
         self.checks = CheckProcess()
+        self.documents = Documents(directory.inputs / CONTENT_FILE, self._say_reading)
+        self._loop = asyncio.get_running_loop()
         self._models: dict[str, ChatModel] = {}
         self._hands: Hands
         if settings.executor == "ray":
@@ -94,6 +96,7 @@ class Desk:
         """
         failures: list[Exception] = []
         for close in (
+            self._close_documents,
             self._hands.stop,
             self.executor.close,
             self._hands.close,
@@ -111,6 +114,13 @@ class Desk:
         shutil.rmtree(self.directory.scratch, ignore_errors=True)
         if failures:
             raise failures[0]
+
+    async def _close_documents(self) -> None:
+        await asyncio.to_thread(self.documents.close)
+
+    def _say_reading(self, table: str, read: int, rows: int) -> None:
+        """Called in whatever thread reads."""
+        self._loop.call_soon_threadsafe(self.emit, FilesRead(table, read, rows))
 
     async def close_anyway(self) -> None:
         """Close, where the trouble is said already, or is that the journal cannot be written."""

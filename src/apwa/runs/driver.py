@@ -12,6 +12,7 @@ from apwa.journal import Journal
 from apwa.manager import Manager, ManagerTurnView
 from apwa.plan import dump_plan, load_plan
 from apwa.runs.closing import status_counts
+from apwa.runs.contents import read_for_cards
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask, Course
 from apwa.runs.delivery import deliver
@@ -174,6 +175,7 @@ class Driver:
         course, desk = self.course, self.desk
         name = desk.settings.manager_model or desk.settings.model
         endpoint = await desk.endpoint(name)
+        await read_for_cards(desk)
         model = MeteredModel(endpoint.opened.model, desk.executor, "manager", endpoint.price)
         manager = Manager(
             model,

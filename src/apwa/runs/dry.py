@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from apwa.plan import TemplateStep, user_message
@@ -50,6 +51,7 @@ async def dry_run(course: Course) -> list[DryStep]:
             continue
         rows = len(selection[step.over]) if step.over in selection else table.rows
         ordinals = pilot_ordinals(table, _SAMPLE, course.desk.settings.seed)
+        await asyncio.to_thread(course.desk.documents.ensure, table, [*ordinals, *range(_PROMPTS)])
         sizes = [count_tokens(text) for text in _messages(spec, course, step.over, ordinals)]
         first = [] if table.sensitive else list(range(min(_PROMPTS, table.rows)))
         mean = sum(sizes) / len(sizes) if sizes else 0.0

@@ -15,6 +15,7 @@ from pyroaring import BitMap
 from apwa.executor import StepEnd
 from apwa.plan import QueryStep, RowsStep
 from apwa.runs.closing import rows_table, select_rows
+from apwa.runs.contents import listing_of, needs_content, whole
 from apwa.runs.mapping import work_template
 from apwa.runs.reduction import work_reduce
 from apwa.runs.state import load_state, save_state
@@ -86,8 +87,11 @@ async def _query(walk: Walk, name: str, step: QueryStep) -> Closed:
     state = load_state(walk.desk.reader, scope, name)
     table = state.table_if(version)
     if table is None:
+        contents = await needs_content(
+            walk.desk, step.query, {need: closed.table for need, closed in sources.items()}
+        )
         tables = {
-            need: await _readable(walk, need, closed.table, picked[need])
+            need: await _readable(walk, need, closed.table, picked[need], contents=contents)
             for need, closed in sources.items()
         }
         into = walk.desk.table_folder(scope, name, state.number + 1)
@@ -116,8 +120,12 @@ def _close_free(walk: Walk, name: str, kind: str, table: Table, version: str) ->
     return Closed(table, version, StepEnd(rows, 0, 0, Usage()))
 
 
-async def _readable(walk: Walk, name: str, table: Table, rows: BitMap) -> Table:
+async def _readable(walk: Walk, name: str, table: Table, rows: BitMap, *, contents: bool) -> Table:
     """A table as queries see it: only rows that take part, no status, no error."""
+    if table.content is not None:
+        if contents:
+            return await whole(walk.desk, f"{walk.scope}-{name}", table, rows)
+        table = listing_of(table)
     if len(rows) == table.rows and name in walk.desk.tables:
         return table
     into = walk.desk.scratch(f"{walk.scope}-{name}")

@@ -12,15 +12,26 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from apwa.executor import Work
-from apwa.plan import canonical_values, user_message
-from apwa.tables import LARGE_CHARS, CellPlaces, Table, count_tokens, plain_rows
+from apwa.plan import canonical_values, image_tokens, user_message, with_images
+from apwa.tables import (
+    LARGE_CHARS,
+    UNREADABLE,
+    CellPlaces,
+    Documents,
+    Table,
+    count_tokens,
+    is_content,
+    plain_rows,
+)
 from apwa.vocabulary import ErrorKind, Values, WorkSpec, reuse_key
 
-UNREADABLE = "_unreadable"
-"""Column of a snapshot that says why a file could not be read; null where it could."""
-
+_NOTHING_TO_READ = (
+    "the file holds nothing of what the template names: name {{images}} for pictures and scanned"
+    " pages, {{text}} for texts, both where both may come"
+)
 _SPARSE = 64  # below one row in so many, rows are taken singly instead of scanning the table
 _TAKE = 256
+_MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +73,9 @@ def expand(
     todo: BitMap,
     wanted: Mapping[int, int],
     fit: Fit,
+    documents: Documents,
 ) -> Iterator[list[Work]]:
-    """Subtasks of ``todo`` in ordinal order.
+    """Subtasks of ``todo`` in ordinal order; those over documents as these are read.
 
     Args:
         spec: The step's template, compiled.
@@ -71,34 +83,62 @@ def expand(
         todo: Ordinals of the table to work.
         wanted: Generation of each row where that is above 0.
         fit: The context that a row must fit into.
+        documents: Where the contents of files come from.
     """
-    for ordinals, batch in _batches(table, spec.columns, todo):
-        reasons = _unreadable(batch)
-        rows = plain_rows(batch, spec.columns)
-        yield [
-            work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason)
-            for ordinal, values, reason in zip(ordinals, rows, reasons, strict=True)
-        ]
+    contents = [n for n, c in enumerate(spec.columns) if is_content(table.schema.field(c))]
+    for ordinals, batch in _read(table, spec.columns, todo, documents):
+        works: list[Work] = []
+        size = 0
+        rows = zip(ordinals, plain_rows(batch, spec.columns), _unreadable(batch), strict=True)
+        for ordinal, values, reason in rows:
+            if reason is None and contents and all(values[n] is None for n in contents):
+                reason = _NOTHING_TO_READ
+            works.append(
+                work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason, documents)
+            )
+            size += works[-1].size_bytes
+            if size >= _MOST_BYTES:  # pictures are large
+                yield works
+                works, size = [], 0
+        if works:
+            yield works
 
 
 def work_of(
-    spec: WorkSpec, ordinal: int, generation: int, values: Values, fit: Fit, unreadable: str | None
+    spec: WorkSpec,
+    ordinal: int,
+    generation: int,
+    values: Values,
+    fit: Fit,
+    unreadable: str | None,
+    documents: Documents | None = None,
 ) -> Work:
     """One subtask; one that cannot be worked carries its refusal."""
     canonical = canonical_values(spec, values)
+    size = len(canonical)
     refused: tuple[str, str] | None = None
+    shown = [
+        image
+        for tag, value in zip(spec.tags, values, strict=False)
+        if tag.images
+        for image in value or ()
+    ]
     if unreadable is not None:
         refused = (ErrorKind.BAD_INPUT.value, unreadable)
     else:
-        tokens = (count_tokens(user_message(spec, values)[0]) for _ in range(1))
-        if trouble := fit.trouble(len(canonical), tokens):
+        seen = sum(map(image_tokens, shown))
+        tokens = (count_tokens(user_message(spec, values)[0]) + seen for _ in range(1))
+        if trouble := fit.trouble(len(canonical) + seen, tokens):
             refused = (ErrorKind.CONTEXT_TOO_LONG.value, trouble)
+        elif shown and documents is not None:
+            values = with_images(spec, values, documents.image)
+            size += sum(image["size"] for image in shown)
     return Work(
         ordinal=ordinal,
         generation=generation,
         reuse_key=reuse_key(spec.prefix_hash, canonical),
         values=values,
-        size_bytes=len(canonical),
+        size_bytes=size,
         refused=refused,
     )
 
@@ -126,13 +166,22 @@ def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[t
             yield ordinal, canonical_values(spec, values)
 
 
+def _read(
+    table: Table, columns: list[str], todo: BitMap, documents: Documents
+) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    if table.content is None or not any(is_content(table.schema.field(c)) for c in columns):
+        yield from _batches(table, columns, todo)
+    else:
+        yield from documents.rows(table, [*dict.fromkeys(columns), UNREADABLE], todo)
+
+
 def _batches(
     table: Table, columns: list[str], todo: BitMap
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     if not todo:
         return
     wanted = list(dict.fromkeys(columns))
-    if UNREADABLE in table.schema.names:
+    if UNREADABLE in table.schema.names or table.content is not None:
         wanted.append(UNREADABLE)
     if len(todo) * _SPARSE < table.rows:
         yield from _taken(table, wanted, todo)
@@ -151,8 +200,10 @@ def _taken(
     ordinals = list(todo)
     for start in range(0, len(ordinals), _TAKE):
         some = ordinals[start : start + _TAKE]
-        for batch in table.take(some, columns).combine_chunks().to_batches():
-            yield some, batch
+        first = 0
+        for batch in table.take(some, columns).to_batches():
+            yield some[first : first + batch.num_rows], batch
+            first += batch.num_rows
 
 
 def _unreadable(batch: pa.RecordBatch) -> list[str | None]:

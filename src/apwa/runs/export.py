@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apwa.runs.files import check_place, whole
-from apwa.tables import CONTENT, plain_rows
+from apwa.tables import is_content, plain_rows
 from apwa.vocabulary import Misuse
 
 _ENDINGS = (".parquet", ".jsonl", ".csv")
@@ -42,7 +42,7 @@ def write_answer(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pat
 
     Raises Paused if the disk is full: nothing is lost, the table stands in the run.
     """
-    kept = pa.schema([f for f in schema if CONTENT.items() - (f.metadata or {}).items()])
+    kept = pa.schema([f for f in schema if not is_content(f)])
     if not kept.names:
         kept = schema
     # what apwa notes on columns for itself stays inside

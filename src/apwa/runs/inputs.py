@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.runs.desk import Desk
 from apwa.runs.settings import TableSource
 from apwa.stores import Fetched, Progress, fetch, is_address, remote_stamp, shown
@@ -39,7 +40,7 @@ async def read_inputs(
             stamps[source.name], table = await _from_afar(desk, source)
         else:
             # before it is read: what changes meanwhile shows as a change
-            stamps[source.name] = await asyncio.to_thread(stamp, source.source)
+            stamps[source.name] = await asyncio.to_thread(stamp, source.source, source.split)
             table = await _read(desk, source, source.source)
         desk.tables[source.name] = table
         desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
@@ -63,6 +64,7 @@ async def _read(desk: Desk, source: TableSource, place: str) -> Table:
             desk.directory.inputs / source.name,
             key=source.key,
             sensitive=source.sensitive,
+            split=source.split,
             stop=stop,
         )
 
@@ -100,7 +102,7 @@ async def _from_afar(desk: Desk, source: TableSource) -> tuple[str, Table]:
         raise BadInput(
             *(_said(words, fetched) for words in (error.what, error.where, error.todo))
         ) from error
-    if (await asyncio.to_thread(find_source, fetched.source)).kind in COPIED:
+    if (await asyncio.to_thread(find_source, fetched.source, source.split)).kind in COPIED:
         await asyncio.to_thread(shutil.rmtree, into)  # all of it stands in the snapshot
     told = f" ({fetched.left_out:,} other files left out)" if fetched.left_out else ""
     return fetched.stamp, replace(table, source=place + told)
@@ -147,7 +149,7 @@ async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
         if is_address(source.source):
             now = await remote_stamp(source.source)
         else:
-            now = await asyncio.to_thread(stamp, source.source)
+            now = await asyncio.to_thread(stamp, source.source, source.split)
         if now in (before, None):
             continue
         files = desk.tables[source.name].files
@@ -158,15 +160,18 @@ async def look_for_changes(desk: Desk, sources: Sequence[TableSource]) -> None:
                 "Put the file back as it was, or start a new run.",
             )
         words = f"{source.source} has changed since table {source.name} was read: the run goes on"
-        desk.emit(Trouble("source_changed", f"{words} with what it read then"))
+        rest = "with what it read then"
+        if desk.tables[source.name].content is not None:
+            rest += "; of what it had not read yet, a file that is another one now is set aside"
+        desk.emit(Trouble("source_changed", f"{words} {rest}"))
 
 
-def stamp(source: str) -> str:
+def stamp(source: str, split: Split = "") -> str:
     """Marks the state of a source's files: size and time of change, or both ends of those that
     are read in place (a copy that is put back is then the same)."""
     digest = hashlib.blake2b(digest_size=16)
     try:
-        found = find_source(source)
+        found = find_source(source, split)
         for path in found.files:
             about = path.stat()
             mark = f"{path}:{about.st_size}"

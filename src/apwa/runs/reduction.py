@@ -53,6 +53,7 @@ async def work_reduce(walk: Walk, name: str, step: TemplateStep) -> Closed:
     spec = await desk.spec(name, step, walk.checked)
     state = walk.taken_up(name, step, spec)
     await desk.keep_spec(walk.scope, spec, step, source.table, state.prefixes)
+    await asyncio.to_thread(desk.documents.ensure, source.table, rows)
     groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
     fit = fit_of(spec, await desk.context_of(step))
     level, nodes, expected = 1, 0, 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import msgspec
 
 from apwa.journal import JournalReader
-from apwa.models import EndpointTraits, Message, OpenAICodec, Text, Way, curl_line
+from apwa.models import EndpointTraits, Image, Message, OpenAICodec, Text, Way, curl_line
 from apwa.plan import user_message
 from apwa.vocabulary import Values, WorkSpec
 from apwa.worker import request_of
@@ -27,7 +30,20 @@ def shell_line(reader: JournalReader, spec: WorkSpec, values: Values) -> str:
         return ""
     dialect = msgspec.msgpack.decode(traits, type=EndpointTraits).dialect
     shared = request_of(spec)
-    user = Message("user", [Text(user_message(spec, values)[0])])
+    text, _ = user_message(spec, values)
+    images: list[dict[str, Any]] = [
+        image
+        for tag, value in zip(spec.tags, values, strict=False)
+        if tag.images
+        for image in value or ()
+    ]
+    # a picture by its size: its bytes would fill the terminal
+    left_out = [f"[{image['size']:,} bytes left out]".encode() for image in images]
+    parts = [Image(image["type"], words) for image, words in zip(images, left_out, strict=True)]
+    user = Message("user", [Text(text), *parts])
     request = msgspec.structs.replace(shared, messages=[*shared.messages, user])
     wire = OpenAICodec(reached.address, dialect, reached.headers).encode(request)
+    for words in left_out:
+        body = wire.body.replace(base64.b64encode(words), words)
+        wire = msgspec.structs.replace(wire, body=body)
     return curl_line(wire, reached.key_in_shell, reached.key_header)

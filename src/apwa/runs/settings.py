@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from apwa.documents import Split
 from apwa.models import EndpointSettings
 from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits
 
@@ -38,6 +39,8 @@ class RunSettings(msgspec.Struct, frozen=True):
         context: The model's context size in tokens, where it cannot be found out.
         executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
         journal: The database of the journal, ``postgresql://…``; empty: a file of the run.
+        split: What makes a row of tables of documents that have such parts, where nothing else is
+            said of them: ``pages``, ``records``.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -67,6 +70,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     context: int | None = None
     executor: Literal["local", "ray"] = "local"
     journal: str = ""
+    split: Split = ""
     output: str = ""
     force: bool = False
     with_stats: bool = False
@@ -134,7 +138,8 @@ class Settings(TypedDict, total=False):
 class TableSource(msgspec.Struct, frozen=True):
     """An input table as the user named it.
 
-    ``frame``: it comes from the caller's memory, and ``source`` only says what it was.
+    ``frame``: it comes from the caller's memory, and ``source`` only says what it was. ``split``:
+    what of a document makes a row.
     """
 
     name: str
@@ -142,6 +147,7 @@ class TableSource(msgspec.Struct, frozen=True):
     key: list[str] = []
     sensitive: list[str] = []
     frame: bool = False
+    split: Split = ""
 
 
 class RunRequest(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 from apwa.capabilities import UserModule, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.journal import VARIABLE, check_url
-from apwa.plan import load_plan
+from apwa.plan import TableDecl, load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
 from apwa.runs.course import Ask
@@ -23,6 +24,7 @@ from apwa.runs.export import check_target
 from apwa.runs.inputs import as_kept, look_for_changes, read_inputs
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
+from apwa.tables import has_parts
 from apwa.vocabulary import Misuse, Paused, RunFailed, named
 
 
@@ -48,7 +50,7 @@ async def begin(
         check_target(Path(settings.output), settings.force)
     if settings.executor == "ray":
         need_ray()
-    request = _with_declared(request)
+    request = await asyncio.to_thread(_with_declared, request, settings)
     sources = request.tables
     request = msgspec.structs.replace(request, tables=[as_kept(source) for source in sources])
     if settings.journal:
@@ -147,19 +149,22 @@ async def take_up(
     return driver
 
 
-def _with_declared(request: RunRequest) -> RunRequest:
-    """Keys and sensitive columns as the plan declares them, where the user names none."""
-    if not request.plan:
-        return request
-    plan, _ = load_plan(request.plan, request.plan_source or "plan")
+def _with_declared(request: RunRequest, settings: RunSettings) -> RunRequest:
+    """Keys, sensitive columns and splits as the plan declares them, where the user names none."""
+    declarations: dict[str, TableDecl] = {}
+    if request.plan:
+        declarations = load_plan(request.plan, request.plan_source or "plan")[0].tables
     tables: list[TableSource] = []
     for source in request.tables:
-        declared = plan.tables.get(source.name)
-        if declared is not None:
-            source = msgspec.structs.replace(
-                source,
-                key=source.key or list(declared.key),
-                sensitive=sorted({*source.sensitive, *declared.sensitive}),
-            )
+        declared = declarations.get(source.name, TableDecl())
+        split = source.split or declared.split
+        if not split and settings.split and has_parts(source.source, settings.split):
+            split = settings.split
+        source = msgspec.structs.replace(
+            source,
+            key=source.key or list(declared.key),
+            sensitive=sorted({*source.sensitive, *declared.sensitive}),
+            split=split,
+        )
         tables.append(source)
     return msgspec.structs.replace(request, tables=tables)

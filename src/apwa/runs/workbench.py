@@ -9,6 +9,7 @@ import msgspec
 
 from apwa.manager import ToolAnswer
 from apwa.plan import plan_from
+from apwa.runs.contents import previewed
 from apwa.runs.course import Course
 from apwa.runs.reporting import failures_shown, pilot_text, run_text
 from apwa.runs.untrusted import some_done, untrusted
@@ -61,6 +62,7 @@ class RunWorkbench:
             return ToolAnswer(f"Table {table} has no column {unknown[0]!r}.", failed=True)
         some = min(max(rows, 1), _SAMPLE_ROWS, found.rows)
         ordinals = await asyncio.to_thread(pilot_ordinals, found, some, 7)
+        await asyncio.to_thread(self._desk.documents.ensure, found, ordinals)
         taken = await asyncio.to_thread(found.take, ordinals, shown[:20])
         return ToolAnswer(untrusted(taken))
 
@@ -70,11 +72,14 @@ class RunWorkbench:
         if hidden:
             return ToolAnswer("Previews are off: a table has sensitive columns.", failed=True)
         try:
+            tables, sampled = await previewed(self._desk, sql, tables)
             result = await self._desk.sql.preview(sql, tables, _QUERY_ROWS)
         except SqlProblem as problem:
             return ToolAnswer(str(problem), failed=True)
         seen = [n for n in self._course.piloted if n in sql and n not in self._course.finished]
         note = f"(of {', '.join(seen)}: only rows of the last pilot)\n" if seen else ""
+        if sampled:
+            note += f"(of {', '.join(sampled)}: only some of the files are read yet)\n"
         return ToolAnswer(note + untrusted(result))
 
     def plan_text(self) -> str:

@@ -6,16 +6,20 @@ import dataclasses
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pyarrow as pa
+from pyroaring import BitMap
 
+from apwa.tables.content import SIZE, is_images
 from apwa.tables.table import Table, plain_rows
 from apwa.tables.tokens import count_tokens
 
 _EXACT_ROWS = 20_000
 _EXACT_BYTES = 20 << 20
 _SAMPLE_ROWS = 2_000
+_SAMPLE_FILES = 40
 _DETAILED = 40
 _VALUES = 3
 _VALUE_CHARS = 120
@@ -79,7 +83,7 @@ class TableCard:
 def card(table: Table, *, max_chars: int = 6000) -> TableCard:
     """Look at a table: all of it up to a bound, else a seeded sample."""
     names = table.schema.names[:_DETAILED]
-    exact = table.rows <= _EXACT_ROWS and sum(p.stat().st_size for p in table.files) <= _EXACT_BYTES
+    exact = len(looked_at(table)) == table.rows
     looks = [_Look(table.schema.field(name), name in table.sensitive) for name in names]
     for batch in _whole(table, names) if exact else _sampled(table, names):
         for number, look in enumerate(looks):
@@ -91,6 +95,22 @@ def card(table: Table, *, max_chars: int = 6000) -> TableCard:
     )  # fmt: skip
 
 
+def looked_at(table: Table) -> BitMap:
+    """The rows from which a card is made: all up to a bound, else a seeded sample.
+
+    Of documents only a few: what is looked at must be read first, see ``Documents.ensure``.
+    """
+    most = _SAMPLE_ROWS if table.content is None else _SAMPLE_FILES
+    small = table.rows <= _EXACT_ROWS and _stored_bytes(table) <= _EXACT_BYTES
+    if table.rows <= most or (small and table.content is None):
+        return BitMap(range(table.rows))
+    return BitMap(random.Random(table.rows).sample(range(table.rows), most))
+
+
+def _stored_bytes(table: Table) -> int:
+    return sum(path.stat().st_size for path in table.files)
+
+
 @dataclass(slots=True)
 class _Look:
     field: pa.Field
@@ -99,6 +119,10 @@ class _Look:
     nulls: int = 0
     sizes: list[int] = dataclasses.field(default_factory=list[int])
     values: dict[str, None] = dataclasses.field(default_factory=dict[str, None])
+
+    @property
+    def images(self) -> bool:
+        return is_images(self.field)
 
     def at(self, column: pa.Array, values: list[object]) -> None:
         self.seen += len(values)
@@ -109,7 +133,7 @@ class _Look:
             if len(self.values) >= _VALUES:
                 break
             if value is not None and value != "":
-                self.values[clipped(value)] = None
+                self.values[_pictures(value) if self.images else clipped(value)] = None
 
     def card(self, rows: int) -> ColumnCard:
         tokens = None
@@ -122,7 +146,13 @@ class _Look:
             )  # fmt: skip
         share = self.nulls / self.seen if self.seen else 0.0
         kind = "text" if _is_text(self.field.type) else str(self.field.type)
+        if self.images:
+            kind = "pictures, for models that see"
         return ColumnCard(self.field.name, kind, share, tokens, tuple(self.values), self.sensitive)
+
+
+def _pictures(images: Any) -> str:
+    return ", ".join(f"{i['type']} of {i['width']} by {i['height']} pixels" for i in images[:3])
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -134,9 +164,7 @@ def _whole(table: Table, names: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _sampled(table: Table, names: list[str]) -> Iterator[pa.RecordBatch]:
-    some = sorted(
-        random.Random(table.rows).sample(range(table.rows), min(table.rows, _SAMPLE_ROWS))
-    )
+    some = list(looked_at(table))
     for start in range(0, len(some), 200):
         yield from table.take(some[start : start + 200], names).combine_chunks().to_batches()
 
@@ -187,9 +215,15 @@ def pilot_ordinals(table: Table, n: int, seed: int) -> list[int]:
     chance = random.Random(f"{seed}:{table.rows}")
     pool = sorted(chance.sample(range(table.rows), min(table.rows, max(n, _SAMPLE_ROWS))))
     text = [f.name for f in table.schema if _is_text(f.type)][:_DETAILED]
+    if table.content is not None:  # the size of a file tells enough, and none need be read
+        text = [SIZE]
     longest = _longest(table, pool, text, max(1, n // 5)) if text else []
     rest = [ordinal for ordinal in pool if ordinal not in longest]
     return sorted([*longest, *chance.sample(rest, min(n - len(longest), len(rest)))])
+
+
+def _length(value: Any) -> int:
+    return value if isinstance(value, int) else len(value)
 
 
 def _longest(table: Table, pool: list[int], columns: list[str], count: int) -> list[int]:
@@ -198,5 +232,5 @@ def _longest(table: Table, pool: list[int], columns: list[str], count: int) -> l
         some = pool[start : start + 200]
         for batch in table.take(some, columns).combine_chunks().to_batches():
             for ordinal, row in zip(some, plain_rows(batch, columns), strict=False):
-                sizes.append((sum(len(v) for v in row if v is not None), ordinal))
+                sizes.append((sum(_length(v) for v in row if v is not None), ordinal))
     return [ordinal for _, ordinal in sorted(sizes, reverse=True)[:count]]

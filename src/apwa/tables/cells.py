@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apwa.tables.content import is_content
 from apwa.tables.table import Table
 from apwa.vocabulary import Cell, Values
 
@@ -33,7 +34,9 @@ class CellPlaces:
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         self._columns = list(columns)
         self._text = {
-            n for n, name in enumerate(columns) if _is_text(table.schema.field(name).type)
+            n
+            for n, name in enumerate(columns)
+            if _is_text(table.schema.field(name).type) and not _is_elsewhere(table, name)
         }
         self._starts: list[int] = []  # first ordinal of each row group
         self._groups: list[tuple[str, int, set[str]]] = []  # file, number, columns too large
@@ -97,6 +100,11 @@ class CellReader:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return self._kept[key]
+
+
+def _is_elsewhere(table: Table, column: str) -> bool:
+    """Whether a column's cells are contents of files, which stand beside the table."""
+    return table.content is not None and is_content(table.schema.field(column))
 
 
 def _is_text(kind: pa.DataType) -> bool:

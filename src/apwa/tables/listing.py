@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from apwa.tables.table import CONTENT
-
-FILE = "file"
-UNREADABLE = "_unreadable"
+from apwa.tables.content import FIELDS, FILE, TEXT_COLUMN, UNREADABLE
 
 _FILE_BYTES = 100 << 20
 _BATCH_BYTES = 8 << 20
@@ -24,8 +21,8 @@ WITH_REASONS = pa.schema(
     [
         pa.field(FILE, pa.string()),
         pa.field("size", pa.int64()),
-        pa.field("text", pa.string(), metadata=CONTENT),
-        pa.field(UNREADABLE, pa.string()),
+        FIELDS[TEXT_COLUMN],
+        FIELDS[UNREADABLE],
     ]
 )
 

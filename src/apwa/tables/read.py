@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from apwa.documents import Split
+from apwa.tables.content import CONTENT_FILE, FILE
 from apwa.tables.csv_files import csv_batches, csv_header
+from apwa.tables.document_listing import list_documents
 from apwa.tables.foreign import Stop, foreign_table
 from apwa.tables.in_place import arrow_table, parquet_table
 from apwa.tables.json_files import json_batches, json_kinds
 from apwa.tables.kinds_of_text import TextKinds, typed
-from apwa.tables.listing import FILE, WITH_REASONS, Listing
+from apwa.tables.listing import WITH_REASONS, Listing
 from apwa.tables.places import at
 from apwa.tables.row_keys import check_keys, check_sensitive
 from apwa.tables.sources import FOREIGN, Source, find_source
@@ -36,25 +39,33 @@ def read_table(
     *,
     key: Sequence[str] = (),
     sensitive: Sequence[str] = (),
+    split: Split = "",
     stop: Stop | None = None,
 ) -> Table:
     """Read a file, folder or glob as a table.
 
+    Of documents only the listing is made; their contents come when rows want them, see
+    ``Documents``.
+
     Args:
         name: The table's name.
-        source: CSV, TSV, JSON, JSONL, Parquet or Arrow files, a folder of text files, or a
-            database or spreadsheet with ``#`` and the name of a table or sheet.
+        source: CSV, TSV, JSON, JSONL, Parquet or Arrow files, a folder of documents, or a database
+            or spreadsheet with ``#`` and the name of a table or sheet.
         into: Folder of the snapshot; it appears whole or not at all.
         key: Columns that make the row key; none: the position (of a listing: its path).
         sensitive: Columns whose content nobody but the workers may see.
+        split: What of a document makes a row; empty: the whole file.
         stop: Ends the reading of a database or spreadsheet once it is set.
 
     Raises BadInput with file, line and column for whatever is wrong.
     """
-    found = find_source(source)
+    found = find_source(source, split)
     told = f" ({found.left_out:,} other files left out)" if found.left_out else ""
     if found.kind in FOREIGN:
         table = foreign_table(name, found.kind, found.files[0], found.part, into, stop)
+    elif found.kind == "documents":
+        content = into.with_name(CONTENT_FILE)
+        table = list_documents(name, found.base, found.files, into, content, split)
     else:
         table = _READERS[found.kind](name, found, into)
     table = replace(table, source=f"{source}{told}")
@@ -138,7 +149,7 @@ def _arrow(name: str, source: Source, into: Path) -> Table:
 COPIED = frozenset({"csv", "json", *FOREIGN})
 """Kinds of sources that are not needed any more once they are read."""
 
-_SNAPSHOTS = ("csv", "json", "text")
+_SNAPSHOTS = ("csv", "json", "text", "documents")
 _READERS: dict[str, Callable[[str, Source, Path], Table]] = {
     "csv": _csv,
     "json": _json,

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from apwa.documents import ENDINGS, Split, kind_of
 from apwa.vocabulary import BadInput
 
 _KINDS = {
@@ -22,6 +23,7 @@ _KINDS = {
     ".ipc": "arrow",
     ".txt": "text",
     ".md": "text",
+    **{ending: "documents" for ending in ENDINGS if ending not in (".txt", ".md")},
 }
 _PACKED = ("csv", "json")
 _FOREIGN = {  # files of several tables: one file makes one table, and a folder of them none
@@ -36,9 +38,8 @@ _PART = re.compile(
 )
 _HELP = (
     "Sources end in " + ", ".join(_KINDS) + " (.csv to .ndjson also packed, as .csv.gz), or are a"
-    " folder or glob of such files; or are a database or spreadsheet ("
-    + ", ".join(_FOREIGN)
-    + "), with #TABLE after it."
+    " folder or glob of such files; documents, pictures and texts may be mixed; or are a database"
+    " or spreadsheet (" + ", ".join(_FOREIGN) + "), with #TABLE after it."
 )
 
 
@@ -58,20 +59,35 @@ class Source:
     part: str = ""
 
 
-def find_source(source: str | Path) -> Source:
-    """Look up a file, folder or glob. Raises BadInput if there is nothing that can be read."""
+def find_source(source: str | Path, split: Split = "") -> Source:
+    """Look up a file, folder or glob. Raises BadInput if there is nothing that can be read.
+
+    ``split``: into what documents are split; rows of data files may then be records among them.
+    """
+    found = _found(source, split)
+    if split and found.kind in ("text", "documents"):
+        check_split(split, found.files, str(source))
+        return replace(found, kind="documents")
+    if split:
+        raise BadInput(
+            "this is a table already: its rows are rows", str(source), "Leave --split out."
+        )
+    return found
+
+
+def _found(source: str | Path, split: Split) -> Source:
     text, part = split_part(str(source))
     path = Path(text).expanduser()
     if path.is_dir():
         inside = [p for p in path.rglob("*") if _is_shown(p, path) and not p.is_dir()]
         known = [p for p in inside if _kind(p) is not None]
-        found = _of_one_kind(text, known or inside, path)
+        found = _of_one_kind(text, known or inside, path, split)
         return replace(found, left_out=len(inside) - len(known))
     if not path.exists() and glob.has_magic(text):
         base = _fixed_part(path)
         pattern = path.relative_to(base).as_posix()
         found = [p for p in base.glob(pattern) if not p.is_dir() and _is_shown(p, base)]
-        return _of_one_kind(text, found, base)
+        return _of_one_kind(text, found, base, split)
     if not path.exists():
         raise BadInput("there is no such file or folder", text, "Check the path.")
     if (foreign := _foreign(path)) is not None:
@@ -125,13 +141,19 @@ def _fixed_part(path: Path) -> Path:
     return Path(*fixed) if fixed else Path()
 
 
-def _of_one_kind(source: str, files: list[Path], base: Path) -> Source:
+def _of_one_kind(source: str, files: list[Path], base: Path, split: Split) -> Source:
     if not files:
         raise BadInput("there are no files here", source, _HELP)
     kinds = Counter(_kind(path) for path in files)
     if None in kinds:
         other = min(str(path) for path in files if _kind(path) is None)
         raise BadInput(f"a file is of no kind that can be read: {other}", source, _HELP)
+    ordered = sorted(files, key=lambda p: p.as_posix())
+    as_documents = split == "records" and kinds.keys() & {"text", "documents"}
+    if kinds.keys() == {"text", "documents"} or (
+        as_documents and all(kind_of(path.name, data=True) for path in files)
+    ):
+        return Source("documents", ordered, base)
     if len(kinds) > 1:
         words = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(kinds.items(), key=str))
         raise BadInput(
@@ -139,4 +161,26 @@ def _of_one_kind(source: str, files: list[Path], base: Path) -> Source:
             source,
             "Name one kind by a glob, such as 'folder/**/*.md'.",
         )
-    return Source(str(next(iter(kinds))), sorted(files, key=lambda p: p.as_posix()), base)
+    return Source(str(next(iter(kinds))), ordered, base)
+
+
+def has_parts(source: str | Path, split: Split) -> bool:
+    """Whether a source holds documents with such parts."""
+    found = _found(source, "")
+    return found.kind in ("text", "documents") and _any_splits(found.files, split)
+
+
+def _any_splits(files: list[Path], split: Split) -> bool:
+    kinds = (kind_of(path.name, data=True) for path in files)
+    return any(kind is not None and kind.splits(split) for kind in kinds)
+
+
+def check_split(split: Split, files: list[Path], source: str) -> None:
+    """Raises BadInput where nothing here has such parts."""
+    if not _any_splits(files, split):
+        raise BadInput(
+            f"nothing here can be split into {split}",
+            source,
+            "Pages: PDF, PPTX, TIFF. Records: lines of text, messages of .mbox, rows of XLSX, and"
+            " of CSV and JSONL files that lie among documents.",
+        )

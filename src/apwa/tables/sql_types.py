@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from apwa.tables.content import CONTENT, IMAGE_TYPE, IMAGES, is_content, is_images
 from apwa.tables.sql_rules import SqlProblem
-from apwa.tables.table import CONTENT
 
 
 def settled(schema: pa.Schema, inputs: list[pa.Schema]) -> pa.Schema:
@@ -14,7 +14,9 @@ def settled(schema: pa.Schema, inputs: list[pa.Schema]) -> pa.Schema:
     A column that bears the name of an input's column of file contents is one too. Raises
     SqlProblem for a repeated name or a type that tables do not have.
     """
-    contents = {field.name for schema in inputs for field in schema if _is_content(field)}
+    fields_in = [field for schema in inputs for field in schema]
+    texts = {field.name for field in fields_in if is_content(field) and not is_images(field)}
+    images = {field.name for field in fields_in if is_images(field)}
     seen: set[str] = set()
     fields: list[pa.Field] = []
     for field in schema:
@@ -24,13 +26,13 @@ def settled(schema: pa.Schema, inputs: list[pa.Schema]) -> pa.Schema:
             )
         seen.add(field.name.lower())
         kind = _settled(field.name, field.type)
-        is_content = field.name in contents and pa.types.is_string(kind)
-        fields.append(pa.field(field.name, kind, metadata=CONTENT if is_content else None))
+        metadata = None
+        if field.name in texts and pa.types.is_string(kind):
+            metadata = CONTENT
+        elif field.name in images and kind == IMAGE_TYPE:
+            metadata = IMAGES
+        fields.append(pa.field(field.name, kind, metadata=metadata))
     return pa.schema(fields)
-
-
-def _is_content(field: pa.Field) -> bool:
-    return not CONTENT.items() - (field.metadata or {}).items()
 
 
 def _settled(name: str, kind: pa.DataType) -> pa.DataType:

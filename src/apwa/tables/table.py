@@ -20,12 +20,10 @@ import pyarrow.compute
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from apwa.tables.content import FIELDS, FILE, KeptContent
 from apwa.vocabulary import BadInput, Values, named
 
 pc: Any = pyarrow.compute
-
-CONTENT = {b"apwa.content": b"file"}
-"""Metadata of a column that holds a file's content: results name the file and leave it out."""
 
 _PART_ROWS = 1_000_000
 _GROUP_BYTES = 16 << 20
@@ -46,6 +44,8 @@ class Table:
         sensitive: Columns whose content nobody but the workers may see.
         source: Where the table came from, for people.
         fingerprint: Changes when the content does.
+        content: Where the contents of its files are kept, if it lists documents: what was not
+            read yet (see ``extraction``) is null.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Table:
     sensitive: frozenset[str] = frozenset()
     source: str = ""
     fingerprint: str = ""
+    content: Path | None = None
 
     def dataset(self) -> ds.Dataset:
         """The rows as an Arrow dataset."""
@@ -98,7 +99,39 @@ class Table:
                     yield first + low + offset, piece
             first += batch.num_rows
 
+    def field(self, name: str) -> pa.Field:
+        """A column of the schema, or the reasons why files could not be read."""
+        if name in FIELDS and self.content is not None:
+            return FIELDS[name]
+        return self.schema.field(name)
+
     def _raw(self, names: list[str], start: int) -> Iterator[pa.RecordBatch | int]:
+        listed = self.listed(names)
+        if self.content is None or listed is names:
+            yield from self._stored(names, start)
+            return
+        kept = KeptContent(self.content)
+        try:
+            first = 0
+            for batch in self._stored(listed, start):
+                if isinstance(batch, int):
+                    first += batch
+                    yield batch
+                    continue
+                yield from kept.beside(
+                    batch, range(first, first + batch.num_rows), names, self.name
+                )
+                first += batch.num_rows
+        finally:
+            kept.close()
+
+    def listed(self, names: list[str]) -> list[str]:
+        """The columns of these that stand in the table's own files."""
+        if self.content is None or not any(name in FIELDS for name in names):
+            return names
+        return [name for name in names if name not in FIELDS] or [FILE]
+
+    def _stored(self, names: list[str], start: int) -> Iterator[pa.RecordBatch | int]:
         if self.format == "arrow":
             for path in self.files:
                 yield from _arrow_batches(path, names)
@@ -123,6 +156,9 @@ class Table:
     def take(self, ordinals: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by ordinal, in the order asked for."""
         names = list(self.schema.names) if columns is None else list(columns)
+        listed = self.listed(names)
+        if self.content is not None and listed is not names:
+            return self._taken(ordinals, names, listed)
         wanted = sorted(set(ordinals))
         found: list[pa.RecordBatch] = []
         position: dict[int, int] = {}
@@ -140,6 +176,20 @@ class Table:
         schema = pa.schema([self.schema.field(name) for name in names])
         table = pa.Table.from_batches([b.cast(schema) for b in found], schema)
         return table.take(pa.array([position[o] for o in ordinals], pa.int64()))
+
+    def _taken(self, ordinals: Sequence[int], names: list[str], listed: list[str]) -> pa.Table:
+        assert self.content is not None
+        kept = KeptContent(self.content)
+        try:
+            batches: list[pa.RecordBatch] = []
+            first = 0
+            for batch in self.take(ordinals, listed).combine_chunks().to_batches():
+                some = ordinals[first : first + batch.num_rows]
+                batches += kept.beside(batch, some, names, self.name)
+                first += batch.num_rows
+        finally:
+            kept.close()
+        return pa.Table.from_batches(batches, pa.schema([self.field(name) for name in names]))
 
     def row_keys(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Row keys as people write them, in order."""
@@ -170,7 +220,7 @@ class Table:
         kept = _Kept(
             self.name, self.schema.serialize().to_pybytes(), self.rows, list(self.key),
             [str(path) for path in self.files], self.format, sorted(self.sensitive),
-            self.source, self.fingerprint,
+            self.source, self.fingerprint, None if self.content is None else str(self.content),
         )  # fmt: skip
         return msgspec.json.encode(kept)
 
@@ -181,7 +231,7 @@ class Table:
         return Table(
             kept.name, pa.ipc.read_schema(pa.py_buffer(kept.schema)), kept.rows, tuple(kept.key),
             tuple(Path(path) for path in kept.files), kept.format, frozenset(kept.sensitive),
-            kept.source, kept.fingerprint,
+            kept.source, kept.fingerprint, None if kept.content is None else Path(kept.content),
         )  # fmt: skip
 
 
@@ -195,6 +245,7 @@ class _Kept(msgspec.Struct, frozen=True):
     sensitive: list[str]
     source: str
     fingerprint: str
+    content: str | None = None
 
 
 def _batch_rows(file: pq.ParquetFile, groups: list[int]) -> int:

@@ -45,6 +45,14 @@ class InputFetched(_Event, frozen=True):
     all_bytes: int | None = None
 
 
+class FilesRead(_Event, frozen=True):
+    """How many of the rows of a table of documents that were wanted have been read so far."""
+
+    table: str
+    read: int
+    rows: int
+
+
 class ManagerSaid(_Event, frozen=True):
     """A turn of the manager: its words, or the tool it called, in one line."""
 
@@ -210,6 +218,7 @@ Event = (
     RunStarted
     | TableRead
     | InputFetched
+    | FilesRead
     | ManagerSaid
     | PlanChanged
     | StepOpened

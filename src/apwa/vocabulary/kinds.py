@@ -56,6 +56,7 @@ class ErrorKind(Enum):
     BAD_INPUT = "bad_input"
     ACCOUNT = "account"
     MODEL_MISSING = "model_missing"
+    NO_IMAGES = "no_images"
     BUDGET = "budget"
     HOST_LOST = "host_lost"
     INTERNAL = "internal"
@@ -144,6 +145,10 @@ _TRAITS: dict[ErrorKind, Traits] = {
     ),
     ErrorKind.ACCOUNT: _run("Check the key and the credit of the account, then resume."),
     ErrorKind.MODEL_MISSING: _run("Check the model's name, or resume with another --model."),
+    ErrorKind.NO_IMAGES: _run(
+        "This model takes no images: resume with another --model, or leave the column of images"
+        " out of the template."
+    ),
     ErrorKind.BUDGET: _run("Resume with a higher cap."),
     ErrorKind.HOST_LOST: _row(
         Follow.RETRY,

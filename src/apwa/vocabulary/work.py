@@ -34,11 +34,15 @@ class Granted(msgspec.Struct, frozen=True):
     arguments: dict[str, Any] = {}
 
 
-class TagSpec(msgspec.Struct, frozen=True):
-    """How a column's value is laid into the user message: between ``<name-nonce>`` tags."""
+class TagSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a column's value is laid into the user message: between ``<name-nonce>`` tags.
+
+    ``images``: its value is a list of pictures, which follow the text as parts of their own.
+    """
 
     column: str
     name: str  # [a-z0-9_]{1,32}, never the raw header
+    images: bool = False
 
 
 class Redacted(msgspec.Struct, frozen=True):

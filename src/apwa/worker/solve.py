@@ -13,8 +13,18 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from apwa.capabilities import ToolResult
-from apwa.models import ChatFailure, ChatModel, ChatReply, ChatRequest, Message, Text, ToolCall
-from apwa.plan import Contract, ContractBroken, user_message
+from apwa.models import (
+    ChatFailure,
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    Image,
+    Message,
+    Part,
+    Text,
+    ToolCall,
+)
+from apwa.plan import Contract, ContractBroken, images_of, user_message
 from apwa.vocabulary import ApwaError, ErrorKind, LeaseItem, Outcome, Values, WorkSpec
 from apwa.worker.calls import CallLog, bound_of
 from apwa.worker.checks import Checks, Evaluator
@@ -158,19 +168,35 @@ async def solve(
     )
 
 
+def _asked(spec: WorkSpec, values: Values) -> tuple[Message, int]:
+    """The user message of a row, and about how many tokens its pictures have."""
+    text, _ = user_message(spec, values)
+    shown = images_of(spec, values)
+    parts: list[Part] = [Text(text), *(Image(one.type, one.data) for one in shown)]
+    return Message("user", parts), sum(one.tokens for one in shown)
+
+
 async def _plain(
     item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog, talk: list[Message]
 ) -> bytes:
     spec = opened.spec
-    user, _ = user_message(spec, item.values)
-    size = opened.fixed_bytes + _size(user)
+    asked, tokens = _asked(spec, item.values)
+    user = asked.text
+    size = opened.fixed_bytes + _size(user) + tokens
 
     async def ask() -> ChatReply:
         prepared = opened.prepared
         assert prepared is not None
 
-        async def send(_call_id: str, left_s: float) -> ChatReply:
-            return await prepared.complete_text(user, timeout_s=left_s)
+        async def send(call_id: str, left_s: float) -> ChatReply:
+            if not tokens:
+                return await prepared.complete_text(user, timeout_s=left_s)
+            shared = opened.request
+            return await opened.model.complete(
+                msgspec.structs.replace(
+                    shared, messages=[*shared.messages, asked], call_id=call_id, timeout_s=left_s
+                )
+            )
 
         bound = bound_of(size, opened.room, spec.price)
         return await meter.call(send, bound, spec.price, log, spec.limits.timeout_s)
@@ -182,7 +208,7 @@ async def _plain(
     except NotAccepted:
         if spec.limits.repairs < 1 or spec.limits.turns < 2:
             raise
-    talk += [*opened.request.messages, Message("user", [Text(user)])]
+    talk += [*opened.request.messages, asked]
     talk.append(Message("assistant", [Text(reply.text)]))  # the loop looks at it once more
     return await _converse(item, opened, meter, log, talk, OpenTools([]))
 
@@ -190,8 +216,8 @@ async def _plain(
 async def _with_tools(
     item: LeaseItem, opened: OpenedStep, meter: Meter, log: CallLog, talk: list[Message]
 ) -> bytes:
-    user, _ = user_message(opened.spec, item.values)
-    talk += [*opened.request.messages, Message("user", [Text(user)])]
+    asked, _ = _asked(opened.spec, item.values)
+    talk += [*opened.request.messages, asked]
     try:
         tools = await opened.toolbox.open(opened.spec.grants)
     except Exception as error:
@@ -212,6 +238,7 @@ async def _converse(
 ) -> bytes:
     spec, limits = opened.spec, opened.spec.limits
     fixed = opened.fixed_bytes + len(msgspec.json.encode(tools.specs))
+    fixed += sum(shown.tokens for shown in images_of(spec, item.values))
 
     async def complete(messages: list[Message]) -> ChatReply:
         size = fixed + sum(map(_message_size, messages))

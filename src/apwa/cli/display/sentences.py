@@ -13,6 +13,7 @@ from apwa.vocabulary.events import (
     CommandTaken,
     EndpointFound,
     Event,
+    FilesRead,
     HostChanged,
     InputFetched,
     ManagerSaid,
@@ -117,6 +118,8 @@ def event_words(before: Picture, event: Event) -> str:
             return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns"
         case InputFetched() as e:
             return _fetched_words(e) if e.files == e.all_files else ""
+        case FilesRead() as e:
+            return f"table {one_line(e.table)}: {e.read:,} of {e.rows:,} rows read from their files"
         case EndpointFound() as e:
             return _endpoint_words(e)
         case ClusterFound() as e:

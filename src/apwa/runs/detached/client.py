@@ -140,7 +140,7 @@ class Cluster:
     def _table(self, source: TableSource) -> TableSource:
         """A table that is here is sent in pieces, unless the cluster sees the same file."""
         try:
-            found = find_source(source.source)
+            found = find_source(source.source, source.split)
         except BadInput:
             return source  # not here: a path or address of the cluster's
         if all(self._is_there(path) for path in found.files):
@@ -154,7 +154,7 @@ class Cluster:
         one = len(sent) == 1 and Path(file).is_file()
         where = sent[0] if one else str(Path(sent[0]).parents[_depth(found.files[0], found.base)])
         where += f"#{part}" if part else ""
-        return TableSource(source.name, where, source.key, source.sensitive)
+        return msgspec.structs.replace(source, source=where)
 
     def _is_there(self, path: Path) -> bool:
         here = path.stat()

@@ -1,0 +1,102 @@
+"""Plain text, whole or by lines; rows of CSV files and of JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from apwa.documents.formats import Unreadable
+from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read(asked: Asked) -> Iterator[Item]:
+    with _path(asked).open("rb") as file:
+        if not asked.parts:
+            yield Item(1, whole_text(file))
+        elif asked.reader == "rows":
+            rows = islice(_rows(file, asked.type), asked.first - 1, asked.first - 1 + asked.parts)
+            for number, text in enumerate(rows, asked.first):
+                yield Item(number, text)
+        else:
+            file.seek(asked.offset)
+            lines = islice(_lines(file, asked.offset), asked.parts)
+            for number, (_, line) in enumerate(lines, asked.first):
+                yield _decoded(number, line)
+
+
+def count(asked: Asked) -> Counted:
+    with _path(asked).open("rb") as file:
+        if asked.reader == "rows":
+            return Counted(sum(1 for _ in _rows(file, asked.type)))
+        offsets: list[int] = []
+        parts = 0
+        for offset, _ in _lines(file, 0):
+            if parts % BLOCK == 0:
+                offsets.append(offset)
+            parts += 1
+        return Counted(parts, offsets)
+
+
+def whole_text(file: BinaryIO) -> str:
+    data = file.read(MOST_TEXT + 1)
+    if len(data) > MOST_TEXT:
+        raise Unreadable(f"the file is too large: at most {MOST_TEXT:,} bytes of text make a row")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = data[error.start]
+        raise Unreadable(f"the file is no UTF-8: byte 0x{byte:02x} in line {line:,}") from error
+
+
+def _lines(file: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
+    """(where it begins, line) of each line that is not blank."""
+    while line := file.readline(MOST_TEXT + 1):
+        if len(line) > MOST_TEXT:
+            raise Unreadable(f"a line is longer than {MOST_TEXT:,} bytes")
+        bare = line.removeprefix(_BOM) if offset == 0 else line
+        if bare.strip():
+            yield offset, bare.rstrip(b"\r\n")
+        offset += len(line)
+
+
+def _decoded(number: int, line: bytes) -> Item:
+    try:
+        return Item(number, line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        byte = line[error.start]
+        return Item(number, reason=f"the line is no UTF-8: byte 0x{byte:02x} in it")
+
+
+def _rows(file: BinaryIO, type_: str) -> Iterator[str]:
+    """Rows below the header, each as a JSON object of its cells."""
+    csv.field_size_limit(MOST_TEXT)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = csv.reader(text, delimiter="\t" if type_ == "tsv" else ",", strict=True)
+    try:
+        header = next(rows, [])
+        for row in rows:
+            if row:
+                yield row_text(header, row)
+    except csv.Error as error:
+        raise Unreadable(f"line {rows.line_num:,} is no CSV: {error}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable("the file is no UTF-8") from error
+
+
+def row_text(header: list[str], row: list[str]) -> str:
+    """A row as a JSON object; cells beyond the header are numbered."""
+    names = [*header, *(str(n) for n in range(len(header) + 1, len(row) + 1))]
+    return msgspec.json.encode(dict(zip(names, row, strict=False))).decode()
+
+
+def _path(asked: Asked) -> Path:
+    return Path(asked.path.decode("utf-8", "surrogateescape"))

@@ -1,0 +1,292 @@
+"""Jobs over folders of documents, from the command line, with the practice model over HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Apwa, Practice, read_rows
+from tests.documents.made import SAMPLES, docx, mail, pptx, scan
+
+PLAN = """\
+apwa: 1
+steps:
+  told:
+    template: Summarise {{text}} in one sentence.
+    over: docs
+    contract: {summary: str}
+answer: told
+"""
+SEEN = """\
+apwa: 1
+steps:
+  told:
+    template: Summarise {{text}}, or what {{images}} shows, in one sentence.
+    over: docs
+    contract: {summary: str}
+answer: told
+"""
+Serve = Callable[..., Practice]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Invoices as PDF, receipts as text, a page and letters; two are broken, one is a bomb."""
+    place = tmp_path / "docs"
+    (place / "invoices").mkdir(parents=True)
+    for number in range(3):
+        shutil.copy(SAMPLES / "invoice.pdf", place / "invoices" / f"{number}.pdf")
+        (place / f"letter{number}.docx").write_bytes(docx([f"Dear Ann, this is letter {number}."]))
+    shutil.copy(SAMPLES / "receipt.txt", place)
+    shutil.copy(SAMPLES / "page.html", place)
+    (place / "note.eml").write_bytes(mail("Your order", "It has left our house today."))
+    (place / "broken.pdf").write_bytes((SAMPLES / "invoice.pdf").read_bytes()[:900])
+    (place / "broken.docx").write_bytes(os.urandom(3000))
+    (place / "bomb.docx").write_bytes(docx(["A" * (300 << 20)]))
+    return place
+
+
+class Memory:
+    """The most memory that any reader of a process's has had, seen from outside."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self.readers = set[int]()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.01):
+            for about in Path("/proc").glob("[0-9]*"):
+                try:
+                    if b"apwa.documents.child" not in (about / "cmdline").read_bytes():
+                        continue
+                    lines = (about / "status").read_text().splitlines()
+                except OSError:
+                    continue
+                for line in lines:
+                    if line.startswith("VmHWM"):
+                        self.most = max(self.most, int(line.split()[1]) << 10)
+                        self.readers.add(int(about.name))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is seen in /proc")
+def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_rest(
+    apwa: Apwa, tmp_path: Path, folder: Path, practice: Serve
+) -> None:
+    with Memory() as memory:
+        ended = apwa(
+            "run", "Summarise each document in one sentence", "--table", "docs=docs", "--model",
+            practice().model, "--yes", "-o", "out.jsonl",
+        )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert "12 = 9 done + 3 quarantined + 0 skipped" in ended.stderr
+    rows = {str(row["file"]): row for row in read_rows(tmp_path / "out.jsonl")}
+    assert len(rows) == 12 and "text" not in rows["note.eml"]
+    reasons = {name: str(row["_error"]) for name, row in rows.items() if row["_error"]}
+    assert reasons.keys() == {"broken.pdf", "broken.docx", "bomb.docx"}
+    assert reasons["broken.pdf"] == "bad_input: the file is no PDF, or a broken one"
+    assert "bad_input: the file cannot be read as docx" in reasons["broken.docx"]
+    assert "unpacks to more than is taken" in reasons["bomb.docx"]
+    beside = read_rows(tmp_path / "out.quarantined.jsonl")
+    assert {row["file"] for row in beside} == reasons.keys()
+    assert memory.readers and memory.most < 400 << 20
+
+    (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
+    again = apwa("retry", "-o", "out.jsonl", "--force")
+    assert "12 = 10 done + 2 quarantined + 0 skipped" in again.stderr, again.stderr
+
+
+def _kept(at: Path) -> int:
+    try:
+        (path,) = at.glob("home/runs/*/inputs/content.db")
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return connection.execute("SELECT count(*) FROM parts").fetchone()[0]
+    except (ValueError, sqlite3.OperationalError):  # not there yet
+        return 0
+
+
+def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
+    apwa: Apwa, tmp_path: Path, env: dict[str, str], practice: Serve
+) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    for number in range(60):
+        data = docx([f"Letter {number}: Peter Miller called from Berlin."] * 400)
+        (place / f"{number:02d}.docx").write_bytes(data)
+    (place / "60.docx").write_bytes(b"broken")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    model = practice().model
+    common = ("run", "plan.yaml", "--table", "docs=docs", "--model", model, "--yes", "--no-pilot")
+    calm = apwa(*common, "-o", "calm.jsonl", APWA_HOME=str(tmp_path / "calm"))
+    assert calm.returncode == 3, calm.stderr
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apwa", *common, "-o", "out.jsonl"], cwd=tmp_path, env=env,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        ended = time.monotonic() + 60
+        while _kept(tmp_path) < 5:
+            assert process.poll() is None and time.monotonic() < ended
+    finally:
+        process.kill()
+        process.wait()
+    kept = _kept(tmp_path)
+    assert 5 <= kept < 61
+    # what was read is not read again: its source may be gone
+    (path,) = tmp_path.glob("home/runs/*/inputs/content.db")
+    with sqlite3.connect(path) as connection:
+        read = [n for (n,) in connection.execute("SELECT ordinal FROM parts")]
+    for ordinal in read:
+        (place / f"{ordinal:02d}.docx").unlink()
+    again = apwa("resume")
+    assert again.returncode == 3, again.stderr
+    assert "has changed since table docs was read" in again.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+    assert _no_reader_lives(str(tmp_path))
+
+
+def _no_reader_lives(place: str) -> bool:
+    """Whether no reader that was started below a place is left: they end with their parent."""
+    for _ in range(100):
+        left = [p for p in Path("/proc").glob("[0-9]*") if _reads_for(p, place)]
+        if not left:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _reads_for(process: Path, place: str) -> bool:
+    try:
+        command = (process / "cmdline").read_bytes()
+        return b"apwa.documents.child" in command and str((process / "cwd").readlink()) == place
+    except OSError:
+        return False
+
+
+def test_pictures_reach_the_endpoint_as_parts_of_the_message(
+    apwa: Apwa, tmp_path: Path, practice: Serve
+) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    shutil.copy(SAMPLES / "receipt.jpg", place)
+    shutil.copy(SAMPLES / "receipt.txt", place)
+    scan(place / "scan.pdf")
+    (tmp_path / "plan.yaml").write_text(SEEN)
+    record = tmp_path / "record"
+    common = ("--table", "docs=docs", "--yes", "-o", "out.jsonl", "--force", "--no-pilot")
+    model = practice(record=record).model
+    ended = apwa("run", "plan.yaml", *common, "--model", model)
+    assert ended.returncode == 3, ended.stderr
+    rows = {str(row["file"]): row for row in read_rows(tmp_path / "out.jsonl")}
+    assert rows["receipt.txt"]["_status"] == "done"
+    for name in ("receipt.jpg", "scan.pdf"):
+        assert "sees no pictures" in str(rows[name]["_error"])
+    sent = "".join(path.read_text() for path in record.rglob("*") if path.is_file())
+    assert sent.count("data:image/jpeg;base64,/9j/") == 2
+
+    shown = apwa("show", "last", "--row", "receipt.jpg").stdout
+    assert '"type": "image/jpeg", "width": 463' in shown
+    assert "data:image/jpeg;base64,[26,645 bytes left out]" in shown
+
+    blind = apwa("run", "plan.yaml", *common, "--model", practice("blind").model)
+    assert blind.returncode == 4
+    assert "This model takes no images" in blind.stderr
+    resumed = apwa("resume", "--model", model, "--force")
+    assert resumed.returncode == 3, resumed.stderr
+
+
+def test_a_template_that_names_no_pictures_is_not_asked_about_them(
+    apwa: Apwa, tmp_path: Path, practice: Serve
+) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    shutil.copy(SAMPLES / "receipt.jpg", place)
+    shutil.copy(SAMPLES / "receipt.txt", place)
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    ended = apwa(
+        "run", "plan.yaml", "--table", "docs=docs", "--model", practice().model, "--yes", "-o",
+        "out.jsonl",
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    rows = {str(row["file"]): row for row in read_rows(tmp_path / "out.jsonl")}
+    assert "name {{images}} for pictures and scanned pages" in str(rows["receipt.jpg"]["_error"])
+    assert rows["receipt.txt"]["_status"] == "done"
+
+
+def test_a_query_sees_what_files_hold_and_one_that_does_not_look_reads_none(
+    apwa: Apwa, tmp_path: Path, practice: Serve
+) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    for number in range(3):
+        (place / f"{number}.docx").write_bytes(docx([f"Letter {number}"]))
+    (place / "talk.pptx").write_bytes(pptx(["First", "Second"]))
+    (tmp_path / "plan.yaml").write_text(
+        "apwa: 1\nsteps:\n"
+        "  kinds: {query: 'SELECT type, count(*) AS files FROM docs GROUP BY type', key: [type]}\n"
+        "answer: kinds\n"
+    )
+    common = ("--model", practice().model, "--yes", "--force", "-o", "out.jsonl")
+    ended = apwa("run", "plan.yaml", "--table", "docs=docs", *common)
+    assert ended.returncode == 0, ended.stderr
+    assert read_rows(tmp_path / "out.jsonl") == [
+        {"type": "docx", "files": 3}, {"type": "pptx", "files": 1}
+    ]  # fmt: skip
+    assert _kept(tmp_path) == 0
+    (tmp_path / "plan.yaml").write_text(
+        "apwa: 1\nsteps:\n"
+        "  long:\n    query: SELECT file, page, length(text) AS n, text FROM docs\n"
+        "    key: [file, page]\n"
+        "  told:\n    template: Summarise {{text}}\n    over: long\n    contract: {summary: str}\n"
+        "answer: told\n"
+    )
+    split = apwa("run", "plan.yaml", "--table", "docs=docs", "--split", "pages", *common)
+    assert split.returncode == 0, split.stderr
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert [(row["file"], row["page"], row["n"]) for row in rows] == [
+        ("0.docx", 1, 8), ("1.docx", 1, 8), ("2.docx", 1, 8), ("talk.pptx", 1, 5),
+        ("talk.pptx", 2, 6),
+    ]  # fmt: skip
+
+
+def test_a_limit_reads_only_what_it_takes(apwa: Apwa, tmp_path: Path, practice: Serve) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    for number in range(50):
+        (place / f"{number:02d}.html").write_text(f"<p>Page {number} of the book</p>")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    ended = apwa(
+        "run", "plan.yaml", "--table", "docs=docs", "--model", practice().model, "--yes",
+        "--limit", "3", "-o", "out.jsonl",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "50 = 3 done + 0 quarantined + 47 skipped" in ended.stderr
+    assert _kept(tmp_path) == 3
+
+
+def test_a_split_that_makes_no_sense_is_refused(apwa: Apwa, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.html").write_text("<p>x")
+    common = ("run", "Summarise", "--table", "docs=docs", "--model", "practice")
+    assert "no split" in apwa(*common, "--split", "chapters").stderr
+    ended = apwa(*common, "--split", "pages")
+    assert ended.returncode == 2 and "nothing here can be split into pages" in ended.stderr

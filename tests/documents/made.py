@@ -1,0 +1,125 @@
+"""Documents made for tests: as small as their formats allow."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SAMPLES = Path(__file__).parent / "samples"
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>'
+_SCHEMAS = "http://schemas.openxmlformats.org"
+_KIND = "application/vnd.openxmlformats-officedocument"
+
+
+def docx(paragraphs: Sequence[str]) -> bytes:
+    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    main = f'xmlns:w="{_SCHEMAS}/wordprocessingml/2006/main"'
+    return _office(
+        "word/document.xml",
+        "wordprocessingml.document.main",
+        {"word/document.xml": f"<w:document {main}><w:body>{body}</w:body></w:document>"},
+    )
+
+
+def pptx(slides: Sequence[str]) -> bytes:
+    spaces = (
+        f'xmlns:p="{_SCHEMAS}/presentationml/2006/main" xmlns:a="{_SCHEMAS}/drawingml/2006/main"'
+        f' xmlns:r="{_SCHEMAS}/officeDocument/2006/relationships"'
+    )
+    numbers = range(1, len(slides) + 1)
+    ids = "".join(f'<p:sldId id="{255 + n}" r:id="rId{n}"/>' for n in numbers)
+    files = {
+        "ppt/presentation.xml": f"<p:presentation {spaces}><p:sldIdLst>{ids}</p:sldIdLst>"
+        "</p:presentation>",
+        "ppt/_rels/presentation.xml.rels": _relations(
+            [("slide", f"slides/slide{n}.xml") for n in numbers]
+        ),
+    }
+    for number, text in zip(numbers, slides, strict=True):
+        files[f"ppt/slides/slide{number}.xml"] = (
+            f"<p:sld {spaces}><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t>{text}</a:t></a:r>"
+            "</a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>"
+        )
+    return _office("ppt/presentation.xml", "presentationml.presentation.main", files)
+
+
+def xlsx(rows: Sequence[Sequence[str]]) -> bytes:
+    spaces = (
+        f'xmlns="{_SCHEMAS}/spreadsheetml/2006/main"'
+        f' xmlns:r="{_SCHEMAS}/officeDocument/2006/relationships"'
+    )
+    data = "".join(
+        f'<row r="{n}">'
+        + "".join(
+            f'<c r="{chr(65 + at)}{n}" t="inlineStr"><is><t>{cell}</t></is></c>'
+            for at, cell in enumerate(row)
+        )
+        + "</row>"
+        for n, row in enumerate(rows, 1)
+    )
+    sheet = f"<worksheet {spaces}><sheetData>{data}</sheetData></worksheet>"
+    one = '<sheets><sheet name="One" sheetId="1" r:id="rId1"/></sheets>'
+    book = f"<workbook {spaces}>{one}</workbook>"
+    return _office(
+        "xl/workbook.xml",
+        "spreadsheetml.sheet.main",
+        {
+            "xl/workbook.xml": book,
+            "xl/worksheets/sheet1.xml": sheet,
+            "xl/_rels/workbook.xml.rels": _relations([("worksheet", "worksheets/sheet1.xml")]),
+        },
+    )
+
+
+def mail(subject: str, body: str) -> bytes:
+    return (
+        f"From: Ann <ann@example.com>\nTo: bob@example.com\nSubject: {subject}\n"
+        f"Content-Type: text/html; charset=utf-8\n\n<p>{body}</p>\n"
+    ).encode()
+
+
+def mbox(mails: Sequence[bytes]) -> bytes:
+    return b"\n".join(b"From ann@example.com Mon Jan  1 10:00:00 2024\n" + one for one in mails)
+
+
+def scan(path: Path, pages: int = 1) -> None:
+    """A PDF without a letter in it: pictures of pages."""
+    from PIL import Image
+
+    receipt = Image.open(SAMPLES / "receipt.jpg").convert("L")
+    receipt.save(path, "PDF", save_all=True, append_images=[receipt] * (pages - 1))
+
+
+def _office(main: str, kind: str, files: Mapping[str, str]) -> bytes:
+    types = (
+        f'{_XML}<Types xmlns="{_SCHEMAS}/package/2006/content-types">'
+        '<Default Extension="rels"'
+        ' ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/{main}" ContentType="{_KIND}.{kind}+xml"/></Types>'
+    )
+    whole = {
+        "[Content_Types].xml": types,
+        "_rels/.rels": _relations([("officeDocument", main)]),
+        **{name: text if text.startswith("<?xml") else _XML + text for name, text in files.items()},
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, text in whole.items():
+            packed.writestr(name, text)
+    return out.getvalue()
+
+
+def _relations(targets: Sequence[tuple[str, str]]) -> str:
+    lines = "".join(
+        f'<Relationship Id="rId{n}" Type="{_SCHEMAS}/officeDocument/2006/relationships/{kind}"'
+        f' Target="{target}"/>'
+        for n, (kind, target) in enumerate(targets, 1)
+    )
+    return (
+        f'{_XML}<Relationships xmlns="{_SCHEMAS}/package/2006/relationships">{lines}'
+        "</Relationships>"
+    )

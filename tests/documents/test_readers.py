@@ -1,0 +1,265 @@
+"""Files of strangers in locked children: what breaks, hangs or blows up is one file's trouble."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
+from apwa.documents.readers import Closed
+from tests.documents.made import SAMPLES, docx, mail, mbox, pptx, scan, xlsx
+
+
+def asked(path: Path, **more: object) -> Asked:
+    kind = kind_of(path.name, data=True)
+    assert kind is not None
+    about = path.stat()
+    fields: dict[str, object] = {"size": about.st_size, "changed": about.st_mtime_ns, **more}
+    return Asked(os.fsencode(path), kind.type, kind.reader, **fields)  # pyright: ignore
+
+
+def parts(readers: Readers, path: Path, **more: object) -> tuple[list[Item], str]:
+    found: dict[int, Item] = {}
+
+    def take(said: object) -> None:
+        assert isinstance(said, Item)
+        found[said.number] = said
+
+    reason = readers.read(asked(path, **more), take)
+    return list(found.values()), reason
+
+
+def text(readers: Readers, path: Path) -> str:
+    items, reason = parts(readers, path)
+    assert not reason and len(items) == 1 and items[0].text is not None, (items, reason)
+    return items[0].text
+
+
+def why(readers: Readers, path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    items, reason = parts(readers, path)
+    assert not items
+    return reason
+
+
+def counted(readers: Readers, path: Path, split: str) -> int:
+    found: list[Counted] = []
+    assert readers.read(asked(path, split=split, count=True), found.append) == ""  # pyright: ignore
+    return found[0].parts
+
+
+@pytest.fixture(scope="module")
+def readers() -> Iterator[Readers]:
+    pool = Readers(count=1)
+    yield pool
+    pool.close()
+
+
+def test_documents_of_all_kinds_become_text(readers: Readers, tmp_path: Path) -> None:
+    assert "Rechnung" in text(readers, SAMPLES / "invoice.pdf")
+    assert "TOTAL:" in text(readers, SAMPLES / "receipt.txt")
+    page = text(readers, SAMPLES / "page.html")
+    assert page.startswith("# Copyright Release for") and "<p>" not in page
+    for name, data, words in (
+        ("a.docx", docx(["Dear Ann", "the total is 12"]), "Dear Ann\n\nthe total is 12"),
+        ("a.pptx", pptx(["First", "Second"]), "## First\n\n## Second"),
+        ("a.xlsx", xlsx([["item", "price"], ["tea", "3"]]), "| tea | 3 |"),
+        ("a.rtf", rb"{\rtf1\ansi Hello {\b bold} caf\'e9}", "Hello **bold** café"),
+        ("a.eml", mail("Your order", "It has left"), "Subject: Your order"),
+        ("a.mbox", mbox([mail("One", "a"), mail("Two", "b")]), "Subject: Two"),
+        ("LOUD.HTM", "<p>caf\xe9".encode("latin-1"), "café"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert words in text(readers, tmp_path / name), name
+
+
+def test_a_picture_in_a_page_is_left_out_of_its_text(readers: Readers, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    page.write_text(f'<p>before<img alt="seal" src="data:image/png;base64,{"A" * 10_000}">after')
+    assert text(readers, page) == "before![seal]()after"
+
+
+def test_pages_and_records_are_counted_and_read_in_blocks(readers: Readers, tmp_path: Path) -> None:
+    scan(tmp_path / "s.pdf", 3)
+    assert counted(readers, tmp_path / "s.pdf", "pages") == 3
+    items, reason = parts(readers, tmp_path / "s.pdf", split="pages", first=2, parts=2)
+    assert [item.number for item in items] == [2, 3] and not reason
+    assert all(item.text is None and len(item.pictures) == 1 for item in items)
+    (tmp_path / "a.pptx").write_bytes(pptx(["First", "Second"]))
+    assert counted(readers, tmp_path / "a.pptx", "pages") == 2
+    items, _ = parts(readers, tmp_path / "a.pptx", split="pages", parts=2)
+    assert [item.text for item in items] == ["First", "Second"]
+    (tmp_path / "a.csv").write_text('a,b\n1,"x\ny"\n2,z\n')
+    assert counted(readers, tmp_path / "a.csv", "records") == 2
+    items, _ = parts(readers, tmp_path / "a.csv", split="records", first=2, parts=1)
+    assert items[0].text == '{"a":"2","b":"z"}'
+    (tmp_path / "a.xlsx").write_bytes(xlsx([["item", "price"], ["tea", "3"], ["milk", "1"]]))
+    assert counted(readers, tmp_path / "a.xlsx", "records") == 2
+    (tmp_path / "a.mbox").write_bytes(mbox([mail("One", ">From here"), mail("Two", "b")]))
+    items, _ = parts(readers, tmp_path / "a.mbox", split="records", first=2, parts=1)
+    assert counted(readers, tmp_path / "a.mbox", "records") == 2 and items[0].number == 2
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n\n\xff\nthree")
+    items, _ = parts(readers, tmp_path / "a.txt", split="records", parts=3)
+    assert [item.text for item in items] == ["one", None, "three"]
+    assert "no UTF-8: byte 0xff" in items[1].reason
+
+
+def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: Path) -> None:
+    garbage = bytes(range(256)) * 40
+    for name, data, words in (
+        ("a.pdf", garbage, "no PDF, or a broken one"),
+        ("b.pdf", (SAMPLES / "invoice.pdf").read_bytes()[:900], "no PDF, or a broken one"),
+        ("c.pdf", b"", "no PDF, or a broken one"),
+        ("a.docx", garbage, "cannot be read as docx"),
+        ("b.docx", docx(["x" * 1000])[:300], "cannot be read as docx"),
+        ("a.png", garbage, "no picture of a kind that can be read"),
+        ("b.jpg", (SAMPLES / "receipt.jpg").read_bytes()[:9000], "the picture is broken"),
+        ("c.png", _png(100_000, 100_000), "claims 100,000 by 100,000 pixels"),
+        ("a.html", b"<div>" * 20_000 + b"deep", "nested too deeply"),
+        ("b.html", garbage, "binary, no HTML"),
+        ("a.txt", b"ok\nbad \xff", "no UTF-8: byte 0xff in line 2"),
+        ("a.mbox", b"no mails here", "does not begin with a From line"),
+        ("bomb.docx", docx(["A" * (150 << 20)]), "unpacks to more than is taken"),
+    ):
+        assert words in why(readers, tmp_path / name, data), name
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert parts(readers, tmp_path / "pipe.txt")[1] == "this is no ordinary file"
+
+
+def test_an_encrypted_pdf_says_so(readers: Readers, tmp_path: Path) -> None:
+    assert "encrypted: it opens with a password only" in why(
+        readers, tmp_path / "a.pdf", _encrypted()
+    )
+
+
+def test_a_file_that_has_changed_since_it_was_listed_is_not_read(
+    readers: Readers, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    before = asked(path)
+    path.write_text("another")
+    assert readers.read(before, print) == "the file has changed since it was listed"
+    path.unlink()
+    assert "cannot be read: No such file" in readers.read(before, print)
+
+
+def test_what_takes_too_long_is_ended_and_the_next_file_is_read(tmp_path: Path) -> None:
+    page = tmp_path / "long.html"
+    page.write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_000_000)
+    pool = Readers(Limits(memory_bytes=4 << 30, seconds=0.5), count=1)
+    try:
+        assert parts(pool, page)[1] == "reading it took longer than 0.5 s"
+        assert pool.pids == []
+        assert "TOTAL:" in text(pool, SAMPLES / "receipt.txt")
+    finally:
+        pool.close()
+    pool = Readers(Limits(memory_bytes=4 << 30, cpu_s=0), count=1)
+    try:
+        assert "of processor time" in parts(pool, page)[1]
+    finally:
+        pool.close()
+
+
+def test_what_needs_too_much_memory_is_ended(tmp_path: Path) -> None:
+    page = tmp_path / "large.html"
+    page.write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_000_000)
+    pool = Readers(Limits(memory_bytes=160 << 20), count=1)
+    try:
+        assert "memory" in parts(pool, page)[1]
+        assert "TOTAL:" in text(pool, SAMPLES / "receipt.txt")
+    finally:
+        pool.close()
+
+
+def test_a_child_that_is_killed_between_or_during_files_costs_none_of_them(tmp_path: Path) -> None:
+    page = tmp_path / "long.html"
+    page.write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 200_000)
+    pool = Readers(count=1)
+    try:
+        assert "TOTAL:" in text(pool, SAMPLES / "receipt.txt")
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGKILL)
+        assert "Rechnung" in text(pool, SAMPLES / "invoice.pdf")
+        (pid,) = pool.pids
+        threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+        assert text(pool, page).count("one") == 200_000
+    finally:
+        pool.close()
+
+
+def test_a_child_has_no_key_and_writes_no_file(tmp_path: Path) -> None:
+    pool = Readers(count=1)
+    try:
+        assert "TOTAL:" in text(pool, SAMPLES / "receipt.txt")
+        about = Path(f"/proc/{pool.pids[0]}")
+        assert b"KEY" not in (about / "environ").read_bytes()
+        limits = (about / "limits").read_text()
+        assert any(
+            line.split()[3:5] == ["0", "0"] for line in limits.splitlines() if "file size" in line
+        )
+        assert any(str(1 << 30) in line for line in limits.splitlines() if "address space" in line)
+    finally:
+        pool.close()
+
+
+def test_closing_ends_a_reading_at_once(tmp_path: Path) -> None:
+    page = tmp_path / "long.html"
+    page.write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_000_000)
+    pool = Readers(Limits(memory_bytes=4 << 30), count=1)
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            parts(pool, page)
+        except Closed as closed:
+            ended.append(closed)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while not pool.pids:
+        time.sleep(0.01)
+    pool.close()
+    thread.join(30)
+    assert ended and pool.pids == []
+
+
+def _png(width: int, height: int) -> bytes:
+    """A picture that claims to be as large, in a few bytes."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def _encrypted() -> bytes:
+    """A PDF whose key nobody knows: its password's check values are made up."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 100 100] >>",
+        b"<< /Filter /Standard /V 1 /R 2 /O <"
+        + b"41" * 32
+        + b"> /U <"
+        + b"42" * 32
+        + b"> /P -4 >>",
+    ]
+    data, places = b"%PDF-1.4\n", list[int]()
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return data + (
+        b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer\n<< /Size 5 /Root 1 0 R /Encrypt"
+        b" 4 0 R /ID [<00> <00>] >>\nstartxref\n%d\n%%%%EOF\n" % len(data)
+    )
