@@ -142,10 +142,12 @@ class EarlierRuns:
 
     def _places(self, prefix: bytes) -> Iterator[Place]:
         """Steps of earlier runs that have worked the same template, the newest run first."""
+        own = self._directory
         others = (
             run
-            for run in reversed(list_runs(self._directory.home))
-            if run.name != self._directory.name
+            for run in reversed(list_runs(own.home))
+            # another database need not be reachable
+            if run.name != own.name and run.journal.shown in ("", own.journal.shown)
         )
         for run in islice(others, _MOST_RUNS):
             try:
