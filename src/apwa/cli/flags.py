@@ -71,7 +71,7 @@ class Limits:
                 "--price",
                 "Write INPUT,OUTPUT[,CACHED].",
             )
-        named = dict(zip(("input", "output", "cached"), amounts, strict=False))
+        named: dict[str, float] = dict(zip(("input", "output", "cached"), amounts, strict=False))
         return {model.removeprefix("native:"): named}
 
     def changes(self) -> dict[str, object]:
