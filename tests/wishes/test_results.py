@@ -227,3 +227,15 @@ def test_11_a_job_in_words_is_finished_though_its_manager_may_ask_no_more(
     again = cli("resume", "--concurrency", "32", "-o", "all.jsonl")
     assert again.code == 0, again.err
     assert {row["_status"] for row in read_rows(tmp_path / "all.jsonl")} == {"done"}
+
+
+def test_11_a_run_that_waits_for_approval_has_nothing_to_finish(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 21)])
+    served = serve(lambda r: says({"tone": "good"}, r))
+    waiting = cli("run", "plan.yaml", "--table", "lines=lines.jsonl", "--model", served.model)
+    assert waiting.code == 4
+    ended = cli("finish", "-o", "out.jsonl")
+    assert ended.code == 4 and "the full run has not begun" in ended.err
+    assert cli("resume", "--yes").code == 0

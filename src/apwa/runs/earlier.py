@@ -150,7 +150,10 @@ class EarlierRuns:
             if worked != prefix:
                 continue
             if run.name not in readers:
-                readers[run.name] = open_reader(run.journal)
+                try:
+                    readers[run.name] = open_reader(run.journal)
+                except ApwaError:
+                    continue  # purged since
                 self._open.append(readers[run.name])
             yield Place(run.name, scope, step, readers[run.name])
 
