@@ -76,7 +76,7 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
     endpoint.latency_s = 0
     local = await apwa.start(
         "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", f"{endpoint.url}#counting",
-        "--yes", "--no-pilot", "-o", "local.jsonl",
+        "--yes", "--no-pilot", "--no-reuse", "-o", "local.jsonl",
     )  # fmt: skip
     assert await apwa.ended(local) == 0
     assert (apwa.at / "out.jsonl").read_bytes() == (apwa.at / "local.jsonl").read_bytes()

@@ -106,6 +106,7 @@ def test_06_ollamas_small_window_is_an_error_with_its_remedy_before_the_run_is_p
     assert "OLLAMA_CONTEXT_LENGTH" in ended.err and "4,096" in ended.err
     assert ended.last == "20 rows of step tone = 0 done + 0 quarantined + 20 skipped"
     assert served.answered() <= 2, "the probe alone"
+    assert "OLLAMA_CONTEXT_LENGTH" in cli("doctor", "--model", served.model).out
     write_lines(tmp_path / "lines.jsonl", ["a fine film"] * 20)
     assert cli(*run_words(served.model)).code == 0, "rows that fit are no trouble"
 

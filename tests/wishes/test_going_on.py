@@ -133,7 +133,8 @@ def test_10_limits_are_changed_while_the_run_goes_on(
         "--max-failures", "30%",
     )  # fmt: skip
     assert changed.code == 0, changed.err
-    wait_for(lambda: [e for e in cli("show", "last", "--events").out.split() if "Change" in e], 1)
+    taken = '"command":"ChangeLimits"'
+    wait_for(lambda: [1] * cli("show", "last", "--events").out.count(taken), 1)
     go_on.set()
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 0, errors

@@ -102,6 +102,22 @@ def test_12_a_users_table_has_cached_input_at_its_own_price_and_wins_over_the_bo
     assert "1,000 tokens in (600 cached), 100 out (40 reasoning), $0.0066" in shown
 
 
+def test_12_a_price_can_be_named_with_the_run_and_with_a_resume(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 11)])
+    served = serve(lambda r: says({"tone": "good"}, r, prompt_tokens=1000, completion_tokens=100))
+    wrong = cli(*run_words(served.model, "--price", "cheap"))
+    assert wrong.code == 2 and "INPUT,OUTPUT" in wrong.err and not served.requests
+    words = ("--no-pilot", "--price", "1,10", "--max-cost", "0.03", "--concurrency", "1")
+    capped = cli(*run_words(served.model, *words))
+    assert capped.code == 4 and "budget" in capped.err
+    again = cli("resume", "--price", "2,20", "--max-cost", "9", "-o", "out.jsonl", "--with-stats")
+    assert again.code == 0, again.err
+    seen = [round(float(str(cost)), 6) for cost in costs(tmp_path)]
+    assert set(seen) == {0.002, 0.004}, "each call by the price of its time"
+
+
 def test_12_an_unknown_price_is_unknown_and_a_cap_without_a_price_refuses_to_start(
     cli: Cli, serve: Serve, tmp_path: Path
 ) -> None:

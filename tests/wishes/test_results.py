@@ -206,3 +206,36 @@ def test_11_a_run_that_stands_still_is_finished_without_a_call(
     assert len(rows) == 40 and {row["_status"] for row in rows} == {"skipped"}
     assert sum(row["tone"] == "good" for row in rows) >= 10, "what the first step has, it gives"
     assert json.dumps(rows[0])
+
+
+def test_11_a_job_in_words_is_finished_though_its_manager_may_ask_no_more(
+    cli: Cli, practice, tmp_path: Path
+) -> None:
+    served = practice("latency=300")
+    write_lines(tmp_path / "notes.jsonl", [f"Peter Miller called {n} times." for n in range(400)])
+    job = "Replace every piece of personal information in the text with a tag such as [NAME]"
+    process = start(
+        tmp_path, "run", job, "--table", "notes=notes.jsonl", "--model", served.model, "--yes",
+        "--concurrency", "4", "-o", "out.jsonl",
+    )  # fmt: skip
+    wait_for(lambda: range(served.answered()), 30)  # past planning and pilot
+    assert cli("finish").code == 0
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 3, errors
+    status = [row["_status"] for row in read_rows(tmp_path / "out.jsonl")]
+    assert len(status) == 400 and set(status) == {"done", "skipped"}
+    again = cli("resume", "--concurrency", "32", "-o", "all.jsonl")
+    assert again.code == 0, again.err
+    assert {row["_status"] for row in read_rows(tmp_path / "all.jsonl")} == {"done"}
+
+
+def test_11_a_run_that_waits_for_approval_has_nothing_to_finish(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 21)])
+    served = serve(lambda r: says({"tone": "good"}, r))
+    waiting = cli("run", "plan.yaml", "--table", "lines=lines.jsonl", "--model", served.model)
+    assert waiting.code == 4
+    ended = cli("finish", "-o", "out.jsonl")
+    assert ended.code == 4 and "the full run has not begun" in ended.err
+    assert cli("resume", "--yes").code == 0

@@ -74,7 +74,7 @@ def test_20_whatever_goes_wrong_on_the_wire_each_answer_stays_with_its_own_row(
         run = apwa.run(
             plan=folder / "plan.yaml", tables={"lines": folder / "lines.jsonl"}, yes=True,
             model=served.model, home=folder / "home", pilot=False, reuse=False, max_failures=1.0,
-            max_calls=30 if kills else None,
+            max_calls=15 if kills else None,
         )  # fmt: skip
         if kills:
             assert run.state == "paused"

@@ -45,6 +45,8 @@ class Limits:
     """Hard cap in tokens, in and out."""
     max_calls: int | None = None
     """Hard cap in model calls."""
+    price: str | None = None
+    """What --model costs, in US dollars per million tokens: INPUT,OUTPUT or INPUT,OUTPUT,CACHED."""
     max_failures: str | None = None
     """Share of quarantined rows at which a step pauses, such as 5%. Default: 20%."""
     timeout: Annotated[float | None, Parameter(name="--timeout")] = None
@@ -59,6 +61,23 @@ class Limits:
     """Run the plan without asking."""
     practice: str | None = None
     """Faults of the practice model; see: apwa practice-model --help."""
+
+    def prices(self, model: str) -> dict[str, dict[str, float]]:
+        """The price given for a model, by its name; none if none is given. Raises Misuse."""
+        if self.price is None:
+            return {}
+        try:
+            amounts = [float(part) for part in self.price.split(",")]
+        except ValueError:
+            amounts = []
+        if len(amounts) not in (2, 3):
+            raise Misuse(
+                f"{self.price!r} is no price",
+                "--price",
+                "Write INPUT,OUTPUT[,CACHED].",
+            )
+        named: dict[str, float] = dict(zip(("input", "output", "cached"), amounts, strict=False))
+        return {model.removeprefix("native:"): named}
 
     def changes(self) -> dict[str, object]:
         """As settings; what is not given is None."""

@@ -100,6 +100,8 @@ def _tell(opened: OpenedModel, traits: EndpointTraits, price: str) -> None:
     print(f"  replies                 {'streams only' if dialect.streams else 'whole'}")
     context = "unknown; give --context" if traits.context is None else f"{traits.context:,} tokens"
     print(f"  context                 {context}")
+    if traits.widening:
+        print(f"  to serve more           {traits.widening}")
     print(f"  prompts too long        {_overflow(traits)}")
     print(f"  reports usage           {'yes' if traits.reports_usage else 'no'}")
     print(f"  price                   {price}")

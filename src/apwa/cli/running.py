@@ -233,7 +233,8 @@ def _settings(
         from apwa.runs import NO_MODEL
 
         raise NO_MODEL
-    return settings
+    prices = {**settings.prices, **limits.prices(settings.model)}
+    return settings.changed({"prices": prices})
 
 
 def _output(out: Output) -> dict[str, object]:
@@ -312,8 +313,9 @@ def _take_up(
     if (there := detached_run(run)) is not None:
         changes = {**limits.changes(), "limit": limit}
         return go_on_detached(there, changes, again, plan, out)
-    changes = {**limits.changes(), **_present(), "limit": limit}
-    return _go_on(find_run(home_of(env), run), changes, out, looks, again=again, plan=plan)
+    directory = find_run(home_of(env), run)
+    changes = {**limits.changes(), **_present(directory, limits), "limit": limit}
+    return _go_on(directory, changes, out, looks, again=again, plan=plan)
 
 
 def finish_stopped(directory: RunDirectory, out: Output, looks: Looks) -> int:
@@ -340,7 +342,12 @@ def _go_on(
     return asyncio.run(drive_again(directory, changes, looks, again, plan, finish=finish))
 
 
-def _present() -> dict[str, object]:
-    """Prices and endpoints as apwa.toml has them now: a resumed run goes by these."""
+def _present(directory: RunDirectory, limits: Limits) -> dict[str, object]:
+    """Prices and endpoints as apwa.toml and --price have them now: a resumed run goes by these."""
+    from apwa.runs import RunReader, RunSettings
+
     now = merge({}, *current())
-    return {"prices": now.prices or None, "endpoints": now.endpoints or None}
+    with RunReader(directory) as reader:
+        before = reader.settings or RunSettings()
+    prices = {**before.prices, **now.prices, **limits.prices(limits.model or before.model)}
+    return {"prices": prices, "endpoints": now.endpoints or None}

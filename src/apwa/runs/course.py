@@ -130,6 +130,8 @@ class Course:
             self.piloted = await execute(walk)
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
+        if self.desk.finishing:
+            raise Paused("the pilot was not finished")  # a part of one is no basis for a forecast
         self.forecast = await asyncio.to_thread(self._forecast, walk, earlier)
         await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
@@ -220,10 +222,15 @@ class Course:
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
 
+    @property
+    def approved(self) -> bool:
+        """Whether the plan version in force may run in full."""
+        kept = self.desk.kept("approved", ApprovedPlan)
+        return kept is not None and kept.version == self.plan_version
+
     async def approve(self) -> None:
         """Raises Paused where the plan is not approved and nobody can be asked."""
-        kept = self.desk.kept("approved", ApprovedPlan)
-        if kept is not None and kept.version == self.plan_version:
+        if self.approved:
             return
         await self._look_back()
         by = await self._approver()

@@ -149,8 +149,8 @@ class Driver:
     async def _finish(self) -> Ending:
         """Close all steps with what they have, and write the answer."""
         course = self.course
-        if course.checked is None:
-            raise Paused("there is nothing to finish: the run has no plan yet")
+        if course.checked is None or not course.approved:
+            raise Paused("there is nothing to finish: the full run has not begun")
         if not course.finished:
             await course.approve_and_run()
         return await self._deliver(course.checked.plan.answer, "")

@@ -89,6 +89,7 @@ class EarlierRuns:
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
         self._found: dict[tuple[str, bytes, tuple[Path, ...]], Earlier | None] = {}
+        self._worked: list[Worked] | None = None
         self._open: list[JournalReader] = []
         self._databases: list[sqlite3.Connection] = []
 
@@ -142,38 +143,53 @@ class EarlierRuns:
 
     def _places(self, prefix: bytes) -> Iterator[Place]:
         """Steps of earlier runs that have worked the same template, the newest run first."""
-        others = (
-            run
-            for run in reversed(list_runs(self._directory.home))
-            if run.name != self._directory.name
-        )
-        for run in islice(others, _MOST_RUNS):
-            try:
-                reader = open_reader(run.journal)
-            except (ApwaError, OSError, sqlite3.Error):
-                continue  # of another version, or half removed: it has nothing to give
-            places = [Place(run.name, *where, reader) for where in _steps_like(reader, prefix)]
-            if not places:
-                reader.close()
+        if self._worked is None:
+            self._worked = list(_steps_worked(self._directory))
+        readers: dict[str, JournalReader] = {}
+        for run, scope, step, worked in self._worked:
+            if worked != prefix:
                 continue
-            self._open.append(reader)
-            yield from places
+            if run.name not in readers:
+                try:
+                    readers[run.name] = open_reader(run.journal)
+                except ApwaError:
+                    continue  # purged since
+                self._open.append(readers[run.name])
+            yield Place(run.name, scope, step, readers[run.name])
 
 
-def _steps_like(reader: JournalReader, prefix: bytes) -> Iterator[tuple[str, str]]:
-    """(scope, step) of the steps that a run has worked with just this template."""
-    try:
-        plans = reader.plans()
-        plan = load_plan(plans[-1].text, "plan")[0] if plans else None
-    except (ApwaError, sqlite3.Error):
-        return
+Worked = tuple[RunDirectory, str, str, bytes]
+"""A step of a run: its scope, its name, the prefix hash of its template."""
+
+
+def _steps_worked(own: RunDirectory) -> Iterator[Worked]:
+    """The template steps of the other runs, the newest run first."""
+    others = (
+        run
+        for run in reversed(list_runs(own.home))
+        # another database need not be reachable
+        if run.name != own.name and run.journal.shown in ("", own.journal.shown)
+    )
+    for run in islice(others, _MOST_RUNS):
+        try:
+            reader = open_reader(run.journal)
+            try:
+                yield from list(_steps_of(run, reader))
+            finally:
+                reader.close()
+        except (ApwaError, OSError, sqlite3.Error):
+            continue  # of another version, or half removed: it has nothing to give
+
+
+def _steps_of(run: RunDirectory, reader: JournalReader) -> Iterator[Worked]:
+    plans = reader.plans()
+    plan = load_plan(plans[-1].text, "plan")[0] if plans else None
     for name, step in plan.steps.items() if plan is not None else ():
-        if not isinstance(step, TemplateStep) or step.reduce is not None:
-            continue
-        for scope in (RUN, PILOT):
-            kept = kept_spec(reader, scope, name)
-            if kept is not None and kept.spec.prefix_hash == prefix:
-                yield scope, name
+        if isinstance(step, TemplateStep) and step.reduce is None:
+            for scope in (RUN, PILOT):
+                kept = kept_spec(reader, scope, name)
+                if kept is not None:
+                    yield run, scope, name, kept.spec.prefix_hash
 
 
 def _scratch(path: Path) -> sqlite3.Connection:

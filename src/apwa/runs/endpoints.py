@@ -93,8 +93,9 @@ class Endpoints:
             raise Misuse(
                 f"the price of {spec} is unknown, so a cap in money cannot be kept",
                 "--max-cost",
-                'Give its price in apwa.toml: [prices."' + spec + '"] input = …, output = …'
-                " (US dollars per million tokens), or cap --max-tokens or --max-calls instead.",
+                "Give it: --price INPUT,OUTPUT (US dollars per million tokens), or in apwa.toml:"
+                f' [prices."{spec}"] input = …, output = …; or cap --max-tokens or --max-calls'
+                " instead.",
             )
         traits = await self._traits(spec, opened)
         await self._journal.put_fact(f"way:{spec}", msgspec.msgpack.encode(opened.way))
