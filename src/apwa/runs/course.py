@@ -25,9 +25,10 @@ from apwa.runs.desk import Desk, input_shape
 from apwa.runs.execution import execute
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast, StepSample, forecast
+from apwa.runs.policy import policy_of, policy_problems
 from apwa.runs.settings import RunRequest
 from apwa.runs.walk import Closed, Stopped, Walk
-from apwa.vocabulary import PILOT, RUN, Attempt, Paused, Usage
+from apwa.vocabulary import PILOT, RUN, Attempt, Paused, PlanError, Usage
 from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged
 
 Ask = Callable[["Course", Forecast | None], Awaitable[bool]]
@@ -79,28 +80,53 @@ class Course:
         self.plan_version, self.plan_text = last.version, last.text
         self.forecast = self.desk.kept(self._forecast_name(), Forecast)
 
-    async def check(self, plan: Plan, places: Places, *, offline: bool = False) -> CheckedPlan:
+    async def check(
+        self, plan: Plan, places: Places, *, offline: bool = False, by_manager: bool = False
+    ) -> CheckedPlan:
         """Raises PlanError with all problems, each with its place.
 
-        ``offline``: without asking any endpoint for its context size.
+        The policy is held against it first: before that, no endpoint is asked anything.
+
+        Args:
+            plan: The plan.
+            places: Where its parts stand.
+            offline: Without asking any endpoint for its context size.
+            by_manager: Whether a manager wrote it.
         """
+        if offline:
+            return await self._checked(plan, places, None, by_manager=by_manager)
+        if policy_of(self.desk) is not None:
+            await self._checked(plan, places, None, by_manager=by_manager)
+        return await self._checked(plan, places, await self._context(plan), by_manager=by_manager)
+
+    async def _context(self, plan: Plan) -> int | None:
+        """The smallest context of a plan's models; None where none is known."""
+        steps = [step for step in plan.steps.values() if isinstance(step, TemplateStep)]
+        contexts = [await self.desk.context_of(step) for step in steps]
+        return min((context for context in contexts if context is not None), default=None)
+
+    async def _checked(
+        self, plan: Plan, places: Places, context: int | None, *, by_manager: bool
+    ) -> CheckedPlan:
         inputs = {name: input_shape(table) for name, table in self.desk.tables.items()}
-        contexts: list[int] = []
-        for step in plan.steps.values():
-            if isinstance(step, TemplateStep) and not offline:
-                context = await self.desk.context_of(step)
-                if context is not None:
-                    contexts.append(context)
-        return await check_plan(
+        checked = await check_plan(
             plan,
             places,
             inputs,
             query_shape=self.desk.sql.shape,
             check_problem=self.desk.checks.check_problem,
             grants=self.desk.grant_cards(),
-            context=min(contexts, default=None),
+            context=context,
             every_input=bool(self.request.plan) and not self.request.job,
         )
+        policy = policy_of(self.desk)
+        if policy is not None:
+            problems = await policy_problems(
+                self.desk, policy, checked, places, by_manager=by_manager
+            )
+            if problems:
+                raise PlanError(problems)
+        return checked
 
     async def adopt(self, checked: CheckedPlan, steps: dict[str, dict[str, Any]], why: str) -> None:
         """Make a checked plan the version in force."""

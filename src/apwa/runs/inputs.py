@@ -28,9 +28,8 @@ async def read_inputs(desk: Desk, sources: Sequence[TableSource]) -> None:
         table = await _in_thread(desk, source)
         desk.tables[source.name] = table
         desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
-    kept = {name: table.to_json().decode() for name, table in desk.tables.items()}
     await desk.journal.put_fact(_STAMPS, msgspec.json.encode(stamps))
-    await desk.journal.put_fact("tables", msgspec.json.encode(kept))
+    await desk.keep_tables()
 
 
 async def _in_thread(desk: Desk, source: TableSource) -> Table:

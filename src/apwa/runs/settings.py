@@ -36,6 +36,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         context: The model's context size in tokens, where it cannot be found out.
         executor: Where workers run: ``local``, in this process; ``ray``, on a Ray cluster.
         journal: The database of the journal, ``postgresql://…``; empty: a file of the run.
+        policy: Columns of the inputs to the endpoints to which they may go; see ``docs/policy.md``.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -63,6 +64,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     context: int | None = None
     executor: Literal["local", "ray"] = "local"
     journal: str = ""
+    policy: dict[str, list[str]] = {}
     output: str = ""
     force: bool = False
     with_stats: bool = False
@@ -106,6 +108,7 @@ class Settings(TypedDict, total=False):
     context: int | None
     executor: Literal["local", "ray"]
     journal: str
+    policy: dict[str, list[str]]
     output: str | os.PathLike[str]
     force: bool
     with_stats: bool
