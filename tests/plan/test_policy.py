@@ -1,4 +1,4 @@
-"""Policy: which columns may go where, through queries and answers, rather too little than too much."""
+"""Policy: which columns may go where, through queries and answers."""
 
 from __future__ import annotations
 

@@ -45,6 +45,11 @@ async def take_rules(desk: Desk, plan: tuple[str, str] | None) -> None:
     inputs = {name: input_shape(table) for name, table in desk.tables.items()}
     for rule, todo in unmatched(new, inputs):
         raise Misuse(f"there is no column {rule.columns}", f"policy of {rule.place}", todo)
+    for rule in new:
+        table, dot, _ = rule.columns.partition(".")
+        if dot and "*" not in table and table not in inputs:  # of another job, or a slip
+            words = f"there is no table {table} in this run, so a rule holds nothing: {rule}"
+            desk.emit(Trouble("policy", words))
     await desk.keep("policy", KeptRules([*kept, *(rule for rule in new if rule not in kept)]))
 
 
