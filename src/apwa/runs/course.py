@@ -23,13 +23,15 @@ from apwa.plan import (
 )
 from apwa.runs.desk import Desk, input_shape
 from apwa.runs.execution import execute
+from apwa.runs.expand import fit_of
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast, StepSample, forecast
+from apwa.runs.long_rows import LongRows, look_for_long_rows
 from apwa.runs.policy import policy_of, policy_problems
 from apwa.runs.settings import RunRequest
 from apwa.runs.walk import Closed, Stopped, Walk
 from apwa.vocabulary import PILOT, RUN, Attempt, Paused, PlanError, Usage
-from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged
+from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged, Trouble
 
 Ask = Callable[["Course", Forecast | None], Awaitable[bool]]
 """Asks a person whether to run; None where nobody can be asked."""
@@ -149,10 +151,11 @@ class Course:
             self.piloted = await execute(walk)
         except Stopped as stopped:
             raise Paused(str(stopped)) from stopped
-        self.forecast = await asyncio.to_thread(self._forecast, walk)
+        long = await self._long_rows(walk)
+        self.forecast = await asyncio.to_thread(self._forecast, walk, long)
         await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
-        rows = sum(len(s.usages) for s in self._samples(walk))
+        rows = sum(len(s.usages) for s in self._samples(walk, long))
         f = self.forecast
         self.desk.emit(PilotDone(self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens))
         return f
@@ -161,15 +164,34 @@ class Course:
         """A forecast holds for a version of the plan and for the run's model."""
         return f"forecast:{self.plan_version}:{self.desk.settings.model}"
 
-    def _forecast(self, walk: Walk) -> Forecast:
-        return forecast(self._samples(walk), self.desk.settings.concurrency)
+    def _forecast(self, walk: Walk, long: Sequence[LongRows]) -> Forecast:
+        return forecast(self._samples(walk, long), self.desk.settings.concurrency, long)
 
-    def _samples(self, walk: Walk) -> list[StepSample]:
+    async def _long_rows(self, walk: Walk) -> list[LongRows]:
+        """What is known of rows that are too long, said where there are any.
+
+        Of steps over inputs, and over queries of inputs, all rows are looked at; of others those
+        of the pilot.
+        """
+        found: list[LongRows] = []
+        for name in walk.checked.order:
+            step = walk.checked.plan.steps[name]
+            if not isinstance(step, TemplateStep) or not walk.has(step.over):
+                continue
+            spec = await self.desk.spec(name, step, walk.checked)
+            fit = fit_of(spec, await self.desk.context_of(step))
+            found.append(await asyncio.to_thread(look_for_long_rows, walk, step, spec, fit))
+            if found[-1].too_long:
+                self.desk.emit(Trouble("long_rows", found[-1].words(), step=name))
+        return found
+
+    def _samples(self, walk: Walk, long: Sequence[LongRows]) -> list[StepSample]:
         """What the pilot saw of each template, and how many subtasks the full run has of it.
 
         A sampled table stands for the whole by its share of the rows. Joins and groups do not
         grow so evenly: there the share of the larger side is taken, which is rather too much.
         """
+        refused = {look.step: look.too_long for look in long if not look.piloted}
         samples: list[StepSample] = []
         growth: dict[str, float] = {}
         for name in walk.checked.order:
@@ -192,7 +214,8 @@ class Course:
             tried = [result for result in results if result.attempts]
             usages = [_usage_of(result.attempts) for result in tried]
             seconds = [result.duration_s for result in tried]
-            samples.append(StepSample(name, usages, seconds, round(len(results) * factor)))
+            full = round(len(results) * factor) - refused.get(name, 0)  # those cost nothing
+            samples.append(StepSample(name, usages, seconds, max(full, len(tried))))
         return samples
 
     # ---- approval and the full run
@@ -210,6 +233,8 @@ class Course:
 
     async def approve(self) -> None:
         """Raises Paused where the plan is not approved and nobody can be asked."""
+        if not self.desk.settings.pilot and self.checked is not None:
+            await self._long_rows(Walk(self.desk, self.checked, RUN, self.selection()))
         kept = self.desk.kept("approved", ApprovedPlan)
         if kept is not None and kept.version == self.plan_version:
             return

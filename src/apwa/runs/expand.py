@@ -31,12 +31,17 @@ class Fit:
     system_tokens: int
     output_tokens: int
 
+    @property
+    def room(self) -> int | None:
+        """Tokens that are left for a row; None if unknown."""
+        if self.context is None:
+            return None
+        return self.context - self.system_tokens - self.output_tokens
+
     def trouble(self, text_bytes: int, count: Iterator[int]) -> str:
         """Why the row does not fit, in words; empty if it does, or if nobody knows."""
-        if self.context is None:
-            return ""
-        room = self.context - self.system_tokens - self.output_tokens
-        if text_bytes <= room:  # no text has more tokens than bytes
+        room = self.room
+        if room is None or text_bytes <= room:  # no text has more tokens than bytes
             return ""
         tokens = next(count)
         if tokens <= room:
@@ -96,9 +101,14 @@ def work_of(
 
 def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:
     """(ordinal, canonical values) of rows as they are now, in ordinal order."""
+    for ordinal, values in values_of(spec, table, ordinals):
+        yield ordinal, canonical_values(spec, values)
+
+
+def values_of(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, Values]]:
+    """(ordinal, values) of rows, in ordinal order."""
     for some, batch in _batches(table, spec.columns, ordinals):
-        for ordinal, values in zip(some, plain_rows(batch, spec.columns), strict=True):
-            yield ordinal, canonical_values(spec, values)
+        yield from zip(some, plain_rows(batch, spec.columns), strict=True)
 
 
 def _batches(

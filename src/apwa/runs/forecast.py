@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from apwa.runs.long_rows import LongRows
 from apwa.vocabulary import Usage
 
 Range = tuple[int, int, int]  # low, likely, high
@@ -37,13 +38,22 @@ class Forecast(msgspec.Struct, frozen=True):
     seconds: tuple[float, float, float]
     calls: Range
     basis: str
+    long: list[LongRows] = []
 
     def upper_cost(self) -> int | None:
         return None if self.cost_nusd is None else self.cost_nusd[2]
 
 
-def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
-    """Sum the steps' forecasts. ``ceiling``: calls at once, if the user set one."""
+def forecast(
+    samples: Sequence[StepSample], ceiling: int | None, long: Sequence[LongRows] = ()
+) -> Forecast:
+    """Sum the steps' forecasts.
+
+    Args:
+        samples: What the pilot saw of each template step.
+        ceiling: Calls at once, if the user set one.
+        long: What is known of rows that are too long.
+    """
     tokens = _total(samples, [[float(u.tokens) for u in s.usages] for s in samples])
     calls = _total(samples, [[float(u.calls) for u in s.usages] for s in samples])
     known = all(u.cost_nusd is not None for s in samples for u in s.usages)
@@ -60,6 +70,7 @@ def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
         seconds=(seconds / 3, seconds, seconds * 3),
         calls=calls,
         basis=f"{seen:,} piloted of {full:,} subtasks",
+        long=list(long),
     )
 
 

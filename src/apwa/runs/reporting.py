@@ -98,6 +98,7 @@ def pilot_text(course: Course, forecast: Forecast) -> str:
             f"Step {name}: {rows_of(closed.table.rows)} in its table, {end.done:,} done,"
             f" {end.quarantined:,} quarantined."
         )
+        lines += [look.words() for look in forecast.long if look.step == name and look.too_long]
         lines += _kinds(course.desk.reader, PILOT, name)
     plan = course.checked.plan
     for name, closed in course.piloted.items():
@@ -136,6 +137,7 @@ def write_report(course: Course, ending: Ending) -> None:
         lines += ["## Answer", "", ending.words, ""]
     lines += _steps(course)
     lines += _forecast_and_actual(course)
+    lines += _long_rows(course)
     lines += _failures(course)
     lines += _hosts(desk.reader)
     lines += _troubles(desk.reader)
@@ -190,6 +192,11 @@ def _sum(course: Course, scope: str) -> Usage:
         if isinstance(step, TemplateStep):
             total += course.desk.reader.counts(scope, name).usage
     return total
+
+
+def _long_rows(course: Course) -> list[str]:
+    looks = course.forecast.long if course.forecast is not None else []
+    return ["## Long rows", "", *(f"- {look.words()}" for look in looks), ""] if looks else []
 
 
 def _failures(course: Course) -> list[str]:

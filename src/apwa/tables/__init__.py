@@ -4,7 +4,7 @@ A table is a handle on files; nothing here ever holds all of a table's rows in m
 table once it is written, or calls a model. Queries and checks run in locked child processes.
 """
 
-from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
+from apwa.tables.cards import TableCard, card, clipped, is_small, pilot_ordinals, quoted
 from apwa.tables.read import read_table
 from apwa.tables.sources import find_source
 from apwa.tables.sql_process import CheckProcess, SqlProcess
@@ -23,6 +23,7 @@ __all__ = [
     "clipped",
     "count_tokens",
     "find_source",
+    "is_small",
     "key_text",
     "pilot_ordinals",
     "plain_rows",

@@ -79,7 +79,7 @@ class TableCard:
 def card(table: Table, *, max_chars: int = 6000) -> TableCard:
     """Look at a table: all of it up to a bound, else a seeded sample."""
     names = table.schema.names[:_DETAILED]
-    exact = table.rows <= _EXACT_ROWS and sum(p.stat().st_size for p in table.files) <= _EXACT_BYTES
+    exact = is_small(table)
     looks = [_Look(table.schema.field(name), name in table.sensitive) for name in names]
     for batch in _whole(table, names) if exact else _sampled(table, names):
         for number, look in enumerate(looks):
@@ -89,6 +89,11 @@ def card(table: Table, *, max_chars: int = 6000) -> TableCard:
         table.name, table.rows, columns, tuple(table.schema.names[_DETAILED:]), exact,
         table.source, table.key, max_chars,
     )  # fmt: skip
+
+
+def is_small(table: Table) -> bool:
+    """Whether all rows of a table are counted, and not a sample."""
+    return table.rows <= _EXACT_ROWS and sum(p.stat().st_size for p in table.files) <= _EXACT_BYTES
 
 
 @dataclass(slots=True)
