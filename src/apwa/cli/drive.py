@@ -139,6 +139,9 @@ class _Screen:
             say("No pilot was run, so there is no forecast.")
         else:
             say(f"Forecast of the full run: {forecast_words(forecast)}")
+            for look in forecast.long:
+                if look.too_long:
+                    say(look.words())
         say(f"The plan: {course.desk.directory.plan_path}")
         print("Run it in full? [y/N] ", end="", file=sys.stderr, flush=True)
         try:

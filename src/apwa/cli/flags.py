@@ -59,6 +59,8 @@ class Limits:
     """A database for the journal, postgresql://…, instead of a file of the run."""
     yes: Annotated[bool | None, Parameter(name=["--yes", "-y"], negative=())] = None
     """Run the plan without asking."""
+    policy: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    """Where columns may go: COLUMNS=ENDPOINT,ENDPOINT, such as notes.name=local,ollama:*."""
     practice: str | None = None
     """Faults of the practice model; see: apwa practice-model --help."""
 
@@ -109,6 +111,7 @@ class Limits:
             "executor": self.executor,
             "journal": self.journal,
             "yes": self.yes,
+            "policy": rules(self.policy) or None,
             "practice": self.practice,
         }
 
@@ -147,6 +150,19 @@ def splits(texts: tuple[str, ...], names: list[str]) -> dict[str, Split]:
             if parts not in (["pages"], ["records"]):
                 raise Misuse(f"{text!r} is no split", "--split", "Say pages or records.")
             found[name] = "pages" if parts == ["pages"] else "records"
+    return found
+
+
+def rules(texts: tuple[str, ...]) -> dict[str, list[str]]:
+    """``COLUMNS=ENDPOINT,ENDPOINT`` texts as a policy. Raises Misuse."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        columns, mark, endpoints = text.partition("=")
+        if not mark or not columns or columns in found:
+            again = "stands here twice" if columns in found else "is no rule"
+            todo = "Write TABLE.COLUMN=ENDPOINT,ENDPOINT; nothing after = forbids all."
+            raise Misuse(f"{text!r} {again}", "--policy", todo)
+        found[columns] = [endpoint for endpoint in endpoints.split(",") if endpoint]
     return found
 
 

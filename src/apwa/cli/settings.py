@@ -19,7 +19,7 @@ _SETTABLE = {
     "model", "manager_model", "grants", "modules", "max_cost", "max_tokens", "max_calls",
     "max_failures", "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice",
     "parameters", "output_tokens", "endpoints", "executor", "journal",
-    "reuse", "split",
+    "reuse", "split", "policy",
 }  # fmt: skip
 _LISTS = ("grant", "grants", "module", "modules")
 _ALIASES = {"timeout": "timeout_s", "grant": "grants", "module": "modules"}
@@ -30,8 +30,17 @@ def merge(flags: Mapping[str, object], env: Mapping[str, str], here: Path) -> Ru
     place, values = from_file(here)
     merged = _checked(values, place)
     merged |= _checked(_from_env(env), "environment")
-    merged |= {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "policy" in merged and "policy" in given:  # a flag takes back no rule
+        given["policy"] = _both(merged["policy"], given["policy"])
+    merged |= given
     return _converted(merged, "settings")
+
+
+def _both(one: dict[str, list[str]], other: Any) -> dict[str, list[str]]:
+    """Rules of two policies; of two on the same columns, what both allow."""
+    both = {c: [e for e in one[c] if e in other[c]] for c in one.keys() & other.keys()}
+    return {**one, **other, **both}
 
 
 def from_file(here: Path) -> tuple[str, dict[str, Any]]:

@@ -111,6 +111,8 @@ def print_dry_run(steps: Sequence[DryStep]) -> None:
             f"\n# Step {step.name}: {step.subtasks:,} subtasks, about {step.input_tokens:,} tokens"
             f" in, at most {step.most_output_tokens:,} out, {cost} with one call each"
         )
+        if step.long is not None:
+            print(f"# {step.long.words()}")
 
 
 def _short(path: Path) -> str:

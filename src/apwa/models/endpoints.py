@@ -58,6 +58,8 @@ class OpenedModel:
         model_name: The model's name as the endpoint has it.
         practice: Whether the practice model answers: say so wherever it shows.
         way: How a shell reaches the endpoint.
+        elsewhere: Its address, where a variable of the environment leads it to another than its
+            name says.
     """
 
     model: LearningChat
@@ -65,6 +67,7 @@ class OpenedModel:
     model_name: str
     way: Way
     practice: bool = False
+    elsewhere: str = ""
 
 
 _PLAIN = Dialect()
@@ -191,9 +194,9 @@ def _open_provider(
     settings: ModelSettings,
 ) -> OpenedModel:
     own = settings.endpoints.get(name, EndpointSettings())
-    elsewhere = env.get(provider.address_variable, "").strip()
-    if not elsewhere and name != _AZURE:  # whose address is made from it already
-        elsewhere = own.address
+    variable = env.get(provider.address_variable, "").strip()
+    # azure's address is made from the user's setting already
+    elsewhere = variable or (own.address if name != _AZURE else "")
     base = _address(elsewhere or provider.address)
     moved = base != provider.address
     key, in_shell = _key_of(name, model, provider, own, env, required=not moved)
@@ -212,20 +215,24 @@ def _open_provider(
     )
     # by its address, so that the provider's prices are not taken for another's
     endpoint = base if moved and provider.needs_key else name
-    return OpenedModel(chat, endpoint, model, Way(base, in_shell, key_header, in_words))
+    way = Way(base, in_shell, key_header, in_words)
+    led = moved if variable else name == _AZURE and not own.address and not _of_azure(base)
+    return OpenedModel(chat, endpoint, model, way, elsewhere=base if led else "")
 
 
 def _open_native(spec: str, env: Mapping[str, str], settings: ModelSettings) -> OpenedModel:
     name, model = split_native(spec)
     native = PROVIDERS[name]
     own = settings.endpoints.get(name, EndpointSettings())
-    address = env.get(native.address_variable, "").strip() or own.address
+    led = env.get(native.address_variable, "").strip()
+    address = led or own.address
     provider = _Provider(native.address, "", native.key_variable, bool(native.key_variable))
     key, in_shell = _key_of(name, model, provider, own, env, required=not address)
     headers = {header.lower(): value for header, value in own.headers.items()}
     chat = open_native(name, model, key, address, resolved(headers, env), settings.on_notice)
     endpoint = address if address and native.key_variable else name
-    return OpenedModel(chat, endpoint, model, Way("", in_shell))
+    elsewhere = led if led.rstrip("/") != native.address else ""
+    return OpenedModel(chat, endpoint, model, Way("", in_shell), elsewhere=elsewhere)
 
 
 def _key_of(
@@ -269,6 +276,10 @@ def _azure(model: str, env: Mapping[str, str], own: EndpointSettings) -> _Provid
     else:
         address = f"{resource}/openai/v1"
     return _Provider(address, "", "AZURE_OPENAI_API_KEY", key_header="api-key")
+
+
+def _of_azure(address: str) -> bool:
+    return (urlsplit(address).hostname or "").endswith((".azure.com", ".azure.us", ".azure.cn"))
 
 
 def _address(text: str) -> str:

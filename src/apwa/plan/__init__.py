@@ -6,6 +6,7 @@ a query's shape is handed the function that finds it.
 
 from apwa.plan.check import check_plan
 from apwa.plan.contract import Contract, ContractBroken
+from apwa.plan.lineage import Origin
 from apwa.plan.loading import dump_plan, load_plan, plan_from
 from apwa.plan.mapping import answer_schema, answers_to_arrow
 from apwa.plan.model import (
@@ -20,6 +21,7 @@ from apwa.plan.model import (
     plan_json_schema,
 )
 from apwa.plan.places import Places
+from apwa.plan.policy import Destination, Policy, Rule, rules_of, unmatched
 from apwa.plan.shapes import CheckedPlan, GrantCard, TableShape
 from apwa.plan.shortform import contract_schema
 from apwa.plan.templates import (
@@ -37,12 +39,16 @@ __all__ = [
     "CheckedPlan",
     "Contract",
     "ContractBroken",
+    "Destination",
     "GrantCard",
+    "Origin",
     "Places",
     "Plan",
+    "Policy",
     "QueryStep",
     "Reduce",
     "RowsStep",
+    "Rule",
     "Step",
     "TableDecl",
     "TableShape",
@@ -60,6 +66,8 @@ __all__ = [
     "placeholders",
     "plan_from",
     "plan_json_schema",
+    "rules_of",
+    "unmatched",
     "user_message",
     "with_images",
 ]

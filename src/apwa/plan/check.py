@@ -17,6 +17,7 @@ from apwa.plan.graph import leading_to, needs_of, ordered
 from apwa.plan.loading import did_you_mean
 from apwa.plan.model import Plan, QueryStep, RowsStep, TemplateStep
 from apwa.plan.places import Places
+from apwa.plan.policy import Rule, rule_problem, unmatched
 from apwa.plan.shapes import HIDDEN, CheckedPlan, GrantCard, TableShape
 from apwa.tables import SqlProblem
 from apwa.vocabulary import PlanError, Problem
@@ -97,6 +98,7 @@ class _Check:
 
     async def run(self) -> CheckedPlan:
         self._tables()
+        self._policy()
         order, cycles = ordered({n: of - self.inputs.keys() for n, of in self.needs.items()})
         for cycle in cycles:
             self._say(("steps", cycle[0]), f"the steps {' ← '.join(cycle)} need each other")
@@ -229,7 +231,28 @@ class _Check:
                 what = f"the query makes no column {column!r}"
                 todo = did_you_mean(column, schema.names)
                 self._say(("steps", name, "key", number), what, todo)
+        self._releases(name, step.releases, schema.names, "the query makes no column")
         return TableShape(name, schema, tuple(step.key), None)
+
+    def _releases(self, name: str, released: list[str], made: list[str], what: str) -> None:
+        for number, column in enumerate(released):
+            if column not in made:
+                path = ("steps", name, "releases", number)
+                self._say(path, f"{what} {column!r}", did_you_mean(column, made))
+
+    def _policy(self) -> None:
+        """What is wrong with the plan's own rules, whatever endpoints there are."""
+        rules = [Rule(c, to, "the plan") for c, to in self.plan.policy.items()]
+        for rule in rules:
+            if problem := rule_problem(rule):
+                self._say(("policy", rule.columns), problem)
+                continue
+            table = rule.columns.partition(".")[0]
+            if "." in rule.columns and "*" not in table and table not in self.inputs:
+                todo = did_you_mean(table, self.inputs)
+                self._say(("policy", rule.columns), f"there is no table {table!r}", todo)
+        for rule, todo in unmatched(rules, self.inputs):
+            self._say(("policy", rule.columns), f"there is no column {rule.columns}", todo)
 
     async def _template(self, name: str, step: TemplateStep) -> TableShape | None:
         known = [*self.inputs, *self.plan.steps]
@@ -238,4 +261,8 @@ class _Check:
             what = f"there is no table or step {step.over!r}"
             self._say(("steps", name, "over"), what, did_you_mean(step.over, known))
         check = TemplateCheck(name, step, source, self._say, self.grants, self.context)
-        return await check.run(self.check_problem)
+        shape = await check.run(self.check_problem)
+        if shape is not None:
+            fields = shape.schema.names if step.reduce is not None else check.answers
+            self._releases(name, step.releases, fields, "the answer has no field")
+        return shape

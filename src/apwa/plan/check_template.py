@@ -61,6 +61,7 @@ class TemplateCheck:
         self.name = name
         self.grants = grants
         self.context = context
+        self.answers: list[str] = []  # names of the answer's fields, once they are known
         self._say_at = say
 
     async def run(self, check_problem: CheckFunction) -> TableShape | None:
@@ -75,6 +76,7 @@ class TemplateCheck:
         if self.source is None or schema is None:
             return None
         self._clashes(fields)
+        self.answers = [field.name for field in fields]
         await self._checks(fields, check_problem)
         return self._shape(fields)
 

@@ -39,7 +39,8 @@ def tables_in(sql: str, known: Iterable[str]) -> set[str]:
     return {by_fold[name.casefold()] for name in found if name.casefold() in by_fold}
 
 
-def _parsed_names(sql: str) -> set[str] | None:
+def tree_of(sql: str) -> dict[str, Any] | None:
+    """DuckDB's syntax tree of a query; None if it is no valid SELECT. Binds and runs nothing."""
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
         try:
             row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
@@ -47,6 +48,13 @@ def _parsed_names(sql: str) -> set[str] | None:
             return None
     tree: Any = json.loads(row[0]) if row is not None else None
     if not isinstance(tree, dict) or tree.get("error"):
+        return None
+    return tree
+
+
+def _parsed_names(sql: str) -> set[str] | None:
+    tree = tree_of(sql)
+    if tree is None:
         return None
     names: set[str] = set()
     ctes: set[str] = set()

@@ -66,6 +66,8 @@ def dump_plan(plan: Plan) -> str:
         data["tables"] = {
             name: table.model_dump(exclude_defaults=True) for name, table in plan.tables.items()
         }
+    if plan.policy:
+        data["policy"] = {columns: list(to) for columns, to in plan.policy.items()}
     data["steps"] = {
         name: step.model_dump(exclude_defaults=True) for name, step in plan.steps.items()
     }
@@ -99,7 +101,7 @@ def _compose(text: str, where: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"no valid YAML: {error.problem or error.context}"
-        todo = "put quotes around texts that contain ': ', end in ?, or begin with a sign"
+        todo = "put quotes around texts that contain ': ', end in ?, or begin with a sign or *"
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         raise PlanError([Problem(what, "", line, column, todo)], where) from None
     except yaml.reader.ReaderError as error:

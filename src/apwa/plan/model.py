@@ -110,6 +110,8 @@ class TemplateStep(_Part):
     """SQL conditions over ``input.x`` and ``output.y`` that must be true."""
     quotes: dict[str, str] = {}
     """Path of a text in the answer, to the column it must be copied from."""
+    releases: list[str] = []
+    """Fields of the answer that policy rules no longer hold back: a person vouches for them."""
     redacts: dict[str, Redacts] = {}
     """Field of the answer, to what it redacts: no listed string may survive, and all else stays."""
     grant: dict[str, dict[str, Any]] = {}
@@ -157,6 +159,8 @@ class QueryStep(_Part):
 
     query: str = Field(min_length=1)
     key: list[str] = []
+    releases: list[str] = []
+    """Columns that policy rules no longer hold back: a person vouches for them."""
 
 
 class RowsStep(_Part):
@@ -193,6 +197,8 @@ class Plan(_Part):
     apwa: Literal[1] = 1
     job: str = ""
     tables: dict[str, TableDecl] = {}
+    policy: dict[str, list[str]] = {}
+    """Columns (TABLE.COLUMN with *, sensitive, *) to the endpoints to which they may go."""
     steps: dict[StepName, Step] = Field(min_length=1)
     answer: str = ""
     """The step that is the answer; may be left out where only one step is nobody's source."""

@@ -23,12 +23,15 @@ from apwa.plan import (
 )
 from apwa.runs.desk import Desk, input_shape
 from apwa.runs.execution import execute
+from apwa.runs.expand import fit_of
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast, StepSample, forecast
+from apwa.runs.long_rows import LongRows, look_for_long_rows
+from apwa.runs.policy import policy_of, policy_problems
 from apwa.runs.settings import RunRequest
 from apwa.runs.walk import Closed, Stopped, Walk
-from apwa.vocabulary import PILOT, RUN, Attempt, Paused, Usage
-from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged
+from apwa.vocabulary import PILOT, RUN, Attempt, Paused, PlanError, Usage
+from apwa.vocabulary.events import ApprovalNeeded, Approved, PilotDone, PlanChanged, Trouble
 
 Ask = Callable[["Course", Forecast | None], Awaitable[bool]]
 """Asks a person whether to run; None where nobody can be asked."""
@@ -79,28 +82,53 @@ class Course:
         self.plan_version, self.plan_text = last.version, last.text
         self.forecast = self.desk.kept(self._forecast_name(), Forecast)
 
-    async def check(self, plan: Plan, places: Places, *, offline: bool = False) -> CheckedPlan:
+    async def check(
+        self, plan: Plan, places: Places, *, offline: bool = False, by_manager: bool = False
+    ) -> CheckedPlan:
         """Raises PlanError with all problems, each with its place.
 
-        ``offline``: without asking any endpoint for its context size.
+        The policy is held against it first: before that, no endpoint is asked anything.
+
+        Args:
+            plan: The plan.
+            places: Where its parts stand.
+            offline: Without asking any endpoint for its context size.
+            by_manager: Whether a manager wrote it.
         """
+        if offline:
+            return await self._checked(plan, places, None, by_manager=by_manager)
+        if policy_of(self.desk) is not None:
+            await self._checked(plan, places, None, by_manager=by_manager)
+        return await self._checked(plan, places, await self._context(plan), by_manager=by_manager)
+
+    async def _context(self, plan: Plan) -> int | None:
+        """The smallest context of a plan's models; None where none is known."""
+        steps = [step for step in plan.steps.values() if isinstance(step, TemplateStep)]
+        contexts = [await self.desk.context_of(step) for step in steps]
+        return min((context for context in contexts if context is not None), default=None)
+
+    async def _checked(
+        self, plan: Plan, places: Places, context: int | None, *, by_manager: bool
+    ) -> CheckedPlan:
         inputs = {name: input_shape(table) for name, table in self.desk.tables.items()}
-        contexts: list[int] = []
-        for step in plan.steps.values():
-            if isinstance(step, TemplateStep) and not offline:
-                context = await self.desk.context_of(step)
-                if context is not None:
-                    contexts.append(context)
-        return await check_plan(
+        checked = await check_plan(
             plan,
             places,
             inputs,
             query_shape=self.desk.sql.shape,
             check_problem=self.desk.checks.check_problem,
             grants=self.desk.grant_cards(),
-            context=min(contexts, default=None),
+            context=context,
             every_input=bool(self.request.plan) and not self.request.job,
         )
+        policy = policy_of(self.desk)
+        if policy is not None:
+            problems = await policy_problems(
+                self.desk, policy, checked, places, by_manager=by_manager
+            )
+            if problems:
+                raise PlanError(problems)
+        return checked
 
     async def adopt(self, checked: CheckedPlan, steps: dict[str, dict[str, Any]], why: str) -> None:
         """Make a checked plan the version in force."""
@@ -132,10 +160,11 @@ class Course:
             raise Paused(str(stopped)) from stopped
         if self.desk.finishing:
             raise Paused("the pilot was not finished")  # a part of one is no basis for a forecast
-        self.forecast = await asyncio.to_thread(self._forecast, walk, earlier)
+        long = await self._long_rows(walk)
+        self.forecast = await asyncio.to_thread(self._forecast, walk, earlier, long)
         await self.desk.keep(self._forecast_name(), self.forecast)
         failed = sum(c.end.quarantined for c in self.piloted.values())
-        rows = sum(len(s.usages) for s in self._samples(walk, earlier))
+        rows = sum(len(s.usages) for s in self._samples(walk, earlier, long))
         f = self.forecast
         self.desk.emit(
             PilotDone(
@@ -148,15 +177,39 @@ class Course:
         """A forecast holds for a version of the plan and for the run's model."""
         return f"forecast:{self.plan_version}:{self.desk.settings.model}"
 
-    def _forecast(self, walk: Walk, earlier: Mapping[str, BitMap]) -> Forecast:
-        return forecast(self._samples(walk, earlier), self.desk.settings.concurrency)
+    def _forecast(
+        self, walk: Walk, earlier: Mapping[str, BitMap], long: Sequence[LongRows]
+    ) -> Forecast:
+        samples = self._samples(walk, earlier, long)
+        return forecast(samples, self.desk.settings.concurrency, long)
 
-    def _samples(self, walk: Walk, earlier: Mapping[str, BitMap]) -> list[StepSample]:
+    async def _long_rows(self, walk: Walk) -> list[LongRows]:
+        """What is known of rows that are too long, said where there are any.
+
+        Of steps over inputs, and over queries of inputs, all rows are looked at; of others those
+        of the pilot.
+        """
+        found: list[LongRows] = []
+        for name in walk.checked.order:
+            step = walk.checked.plan.steps[name]
+            if not isinstance(step, TemplateStep) or not walk.has(step.over):
+                continue
+            spec = await self.desk.spec(name, step, walk.checked)
+            fit = fit_of(spec, await self.desk.context_of(step))
+            found.append(await asyncio.to_thread(look_for_long_rows, walk, step, spec, fit))
+            if found[-1].too_long:
+                self.desk.emit(Trouble("long_rows", found[-1].words(), step=name))
+        return found
+
+    def _samples(
+        self, walk: Walk, earlier: Mapping[str, BitMap], long: Sequence[LongRows]
+    ) -> list[StepSample]:
         """What the pilot saw of each template, and how many subtasks the full run has of it.
 
         A sampled table stands for the whole by its share of the rows. Joins and groups do not
         grow so evenly: there the share of the larger side is taken, which is rather too much.
         """
+        refused = {look.step: look.too_long for look in long if not look.piloted}
         samples: list[StepSample] = []
         growth: dict[str, float] = {}
         for name in walk.checked.order:
@@ -182,7 +235,8 @@ class Course:
             full = round(len(results) * factor)
             if name in earlier:  # those need no call
                 full = round(full * len(allowed - earlier[name]) / max(1, len(allowed)))
-            samples.append(StepSample(name, usages, seconds, full))
+            full -= refused.get(name, 0)  # those cost nothing
+            samples.append(StepSample(name, usages, seconds, max(full, len(tried))))
         return samples
 
     # ---- what earlier runs have answered
@@ -230,6 +284,8 @@ class Course:
 
     async def approve(self) -> None:
         """Raises Paused where the plan is not approved and nobody can be asked."""
+        if not self.desk.settings.pilot and self.checked is not None:
+            await self._long_rows(Walk(self.desk, self.checked, RUN, self.selection()))
         if self.approved:
             return
         await self._look_back()

@@ -44,6 +44,7 @@ class Desk:
         self.directory = directory
         self.journal = journal
         self.settings = settings
+        self.settings_before = settings  # those that were kept with the run when it was opened
         self.stream = stream
         self.earlier = EarlierRuns(directory)
         self.finishing = False  # no more calls: steps close with what they have
@@ -251,6 +252,11 @@ class Desk:
 
     # ---- facts
 
+    async def keep_tables(self) -> None:
+        """Keep the input tables, as they are known now, with the run."""
+        kept = {name: table.to_json().decode() for name, table in self.tables.items()}
+        await self.journal.put_fact("tables", msgspec.json.encode(kept))
+
     async def keep(self, name: str, value: msgspec.Struct) -> None:
         await self.journal.put_fact(name, msgspec.json.encode(value))
 
@@ -284,11 +290,11 @@ async def open_desk(
             settings = (
                 RunSettings() if kept is None else msgspec.json.decode(kept, type=RunSettings)
             )
-            settings = settings.changed(changes or {})
-        desk = Desk(directory, journal, settings, Stream(journal, listeners))
+        desk = Desk(directory, journal, settings.changed(changes or {}), Stream(journal, listeners))
+        desk.settings_before = settings
         desk.tables.update(read_tables(journal.reader))
         desk.stream.start()
-        await desk.keep("settings", settings)
+        await desk.keep("settings", desk.settings)
         return desk
     except BaseException:
         await (journal if desk is None else desk).close()

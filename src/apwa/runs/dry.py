@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from pyroaring import BitMap
+
 from apwa.plan import TemplateStep, user_message
 from apwa.runs.course import Course
+from apwa.runs.expand import fit_of
+from apwa.runs.long_rows import LongRows, long_rows
 from apwa.tables import count_tokens, pilot_ordinals, plain_rows
 from apwa.vocabulary import WorkSpec
 
@@ -24,6 +28,7 @@ class DryStep:
         input_tokens: Of all subtasks, one call each, estimated from a sample.
         most_output_tokens: The same with the output limit used up each time.
         cost_nusd: (at least, at most) of one call each; None if the price is unknown.
+        long: What is known of rows that are too long; None where an earlier step makes the rows.
     """
 
     name: str
@@ -33,6 +38,7 @@ class DryStep:
     input_tokens: int
     most_output_tokens: int
     cost_nusd: tuple[int, int] | None
+    long: LongRows | None = None
 
 
 async def dry_run(course: Course) -> list[DryStep]:
@@ -49,7 +55,13 @@ async def dry_run(course: Course) -> list[DryStep]:
         if table is None or step.reduce is not None:
             steps.append(DryStep(name, spec.system, None, [], 0, 0, None))
             continue
-        rows = len(selection[step.over]) if step.over in selection else table.rows
+        chosen = selection.get(step.over, BitMap(range(table.rows)))
+        rows = len(chosen)
+        fit = fit_of(spec, await course.desk.context_of(step))
+        seed = course.desk.settings.seed
+        long = await asyncio.to_thread(
+            long_rows, spec, table, chosen, fit, seed, course.desk.documents
+        )
         ordinals = pilot_ordinals(table, _SAMPLE, course.desk.settings.seed)
         await asyncio.to_thread(course.desk.documents.ensure, table, [*ordinals, *range(_PROMPTS)])
         sizes = [count_tokens(text) for text in _messages(spec, course, step.over, ordinals)]
@@ -63,7 +75,7 @@ async def dry_run(course: Course) -> list[DryStep]:
             low = int(tokens * tier.input_nusd)
             cost = (low, low + int(most * tier.output_nusd))
         prompts = _messages(spec, course, step.over, first)
-        steps.append(DryStep(name, spec.system, rows, prompts, tokens, most, cost))
+        steps.append(DryStep(name, spec.system, rows, prompts, tokens, most, cost, long))
     return steps
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,10 +24,13 @@ from apwa.models import (
     check_endpoints,
     find_out,
     kit_of,
+    local_file,
     open_model,
     own_price,
+    practice_faults,
     price_of,
 )
+from apwa.plan import Destination
 from apwa.runs.served import ModelProcesses
 from apwa.runs.settings import RunSettings
 from apwa.vocabulary import NUSD_PER_USD, Follow, Misuse, Paused, Price, RunFailed, Tier
@@ -132,6 +138,11 @@ class Endpoints:
             self._clients[spec] = await asyncio.to_thread(open_model, spec, settings)
         return self._clients[spec]
 
+    async def destination(self, spec: str) -> Destination:
+        """Where the calls of a template, or the manager, go. Sends nothing."""
+        name = self.model_named(spec)
+        return destination_of(name, await self.opened(name))
+
     def kit(self, spec: str) -> tuple[ModelKit, dict[str, str]] | None:
         """What another process needs to open the same model, secrets apart; None if it is not open.
 
@@ -223,6 +234,37 @@ def _wider(traits: EndpointTraits) -> str:
         f"{traits.widening or 'Let the server serve a larger context'}. Then resume; or chunk the"
         " rows in a query first."
     )
+
+
+def destination_of(spec: str, opened: OpenedModel) -> Destination:
+    """A model as policy rules see it.
+
+    A name stands for the address that belongs to it, or that the user's settings give it; where a
+    variable of the environment leads it elsewhere, only the address counts.
+    """
+    address = opened.elsewhere or opened.way.address
+    names = [] if opened.elsewhere else [_plain(spec)]
+    if address:
+        names += [address, f"{address}#{opened.model_name}"]
+    own = practice_faults(spec) is not None or local_file(spec) is not None
+    shown = f"{spec} at {opened.elsewhere}" if opened.elsewhere else spec
+    return Destination(shown, tuple(names), own or _is_this_machine(address))
+
+
+def _plain(spec: str) -> str:
+    """``OpenAI/x`` is the same as ``openai:x``."""
+    found = re.match(r"([A-Za-z][\w-]*)[:/](?!//)", spec.strip())
+    return spec.strip() if found is None else f"{found[1].lower()}:{spec.strip()[found.end() :]}"
+
+
+def _is_this_machine(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def words_of(price: Price | None) -> str:

@@ -43,16 +43,16 @@ class Fit:
     output_tokens: int
 
     @property
-    def room(self) -> int:
-        """Tokens that are left for the row."""
-        return (self.context or 0) - self.system_tokens - self.output_tokens
+    def room(self) -> int | None:
+        """Tokens that are left for a row; None if unknown."""
+        if self.context is None:
+            return None
+        return self.context - self.system_tokens - self.output_tokens
 
     def trouble(self, text_bytes: int, count: Iterator[int]) -> str:
         """Why the row does not fit, in words; empty if it does, or if nobody knows."""
-        if self.context is None:
-            return ""
         room = self.room
-        if text_bytes <= room:  # no text has more tokens than bytes
+        if room is None or text_bytes <= room:  # no text has more tokens than bytes
             return ""
         tokens = next(count)
         if tokens <= room:
@@ -161,9 +161,14 @@ def _light(work: Work, places: CellPlaces) -> Work:
 
 def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:
     """(ordinal, canonical values) of rows as they are now, in ordinal order."""
+    for ordinal, values in values_of(spec, table, ordinals):
+        yield ordinal, canonical_values(spec, values)
+
+
+def values_of(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, Values]]:
+    """(ordinal, values) of rows, in ordinal order."""
     for some, batch in _batches(table, spec.columns, ordinals):
-        for ordinal, values in zip(some, plain_rows(batch, spec.columns), strict=True):
-            yield ordinal, canonical_values(spec, values)
+        yield from zip(some, plain_rows(batch, spec.columns), strict=True)
 
 
 def _read(

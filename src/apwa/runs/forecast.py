@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from apwa.runs.long_rows import LongRows
 from apwa.vocabulary import Usage
 
 Range = tuple[int, int, int]  # low, likely, high
@@ -41,13 +42,22 @@ class Forecast(msgspec.Struct, frozen=True):
     calls: Range
     basis: str
     reasoning: int = 0
+    long: list[LongRows] = []
 
     def upper_cost(self) -> int | None:
         return None if self.cost_nusd is None else self.cost_nusd[2]
 
 
-def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
-    """Sum the steps' forecasts. ``ceiling``: calls at once, if the user set one."""
+def forecast(
+    samples: Sequence[StepSample], ceiling: int | None, long: Sequence[LongRows] = ()
+) -> Forecast:
+    """Sum the steps' forecasts.
+
+    Args:
+        samples: What the pilot saw of each template step.
+        ceiling: Calls at once, if the user set one.
+        long: What is known of rows that are too long.
+    """
     tokens = _total(samples, [[float(u.tokens) for u in s.usages] for s in samples])
     calls = _total(samples, [[float(u.calls) for u in s.usages] for s in samples])
     thoughts = [[float(u.reasoning_tokens) for u in s.usages] for s in samples]
@@ -66,6 +76,7 @@ def forecast(samples: Sequence[StepSample], ceiling: int | None) -> Forecast:
         calls=calls,
         basis=f"{seen:,} piloted of {full:,} subtasks",
         reasoning=_total(samples, thoughts)[1],
+        long=list(long),
     )
 
 

@@ -44,9 +44,8 @@ async def read_inputs(
             table = await _read(desk, source, source.source)
         desk.tables[source.name] = table
         desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
-    kept = {name: table.to_json().decode() for name, table in desk.tables.items()}
     await desk.journal.put_fact(_STAMPS, msgspec.json.encode(stamps))
-    await desk.journal.put_fact("tables", msgspec.json.encode(kept))
+    await desk.keep_tables()
 
 
 def as_kept(source: TableSource) -> TableSource:

@@ -105,6 +105,7 @@ def pilot_text(course: Course, forecast: Forecast) -> str:
             f"Step {name}: {rows_of(closed.table.rows)} in its table, {end.done:,} done,"
             f" {end.quarantined:,} quarantined."
         )
+        lines += [look.words() for look in forecast.long if look.step == name and look.too_long]
         lines += _kinds(course.desk.reader, PILOT, name)
     plan = course.checked.plan
     for name, closed in course.piloted.items():
@@ -146,6 +147,7 @@ def write_report(course: Course, ending: Ending) -> None:
     lines += _forecast_and_actual(course)
     lines += _reused(desk.reader)
     lines += _prices(desk.reader)
+    lines += _long_rows(course)
     lines += _failures(course)
     lines += _hosts(desk.reader)
     lines += _troubles(desk.reader)
@@ -283,6 +285,11 @@ def _prices(reader: JournalReader) -> list[str]:
         if isinstance(event := numbered.event, EndpointFound)
     }
     return ["## Prices", "", *found.values(), ""] if found else []
+
+
+def _long_rows(course: Course) -> list[str]:
+    looks = course.forecast.long if course.forecast is not None else []
+    return ["## Long rows", "", *(f"- {look.words()}" for look in looks), ""] if looks else []
 
 
 def _failures(course: Course) -> list[str]:

@@ -41,6 +41,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         journal: The database of the journal, ``postgresql://…``; empty: a file of the run.
         split: What makes a row of tables of documents that have such parts, where nothing else is
             said of them: ``pages``, ``records``.
+        policy: Columns of the inputs to the endpoints to which they may go; see ``docs/policy.md``.
         output: Where the answer goes: a name that ends in .parquet, .jsonl or .csv.
         force: Overwrite existing files.
         with_stats: Add _attempts, _model, _tokens and _cost to the answer.
@@ -71,6 +72,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     executor: Literal["local", "ray"] = "local"
     journal: str = ""
     split: Split = ""
+    policy: dict[str, list[str]] = {}
     output: str = ""
     force: bool = False
     with_stats: bool = False
@@ -129,6 +131,7 @@ class Settings(TypedDict, total=False):
     context: int | None
     executor: Literal["local", "ray"]
     journal: str
+    policy: dict[str, list[str]]
     output: str | os.PathLike[str]
     force: bool
     with_stats: bool

@@ -22,10 +22,11 @@ from apwa.runs.driver import Driver
 from apwa.runs.ending import Ending
 from apwa.runs.export import check_target
 from apwa.runs.inputs import as_kept, look_for_changes, read_inputs
+from apwa.runs.policy import kept_rules, policy_of, take_rules, veil
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
 from apwa.tables import has_parts
-from apwa.vocabulary import Misuse, Paused, RunFailed, named
+from apwa.vocabulary import Misuse, Paused, PlanError, RunFailed, named
 
 
 async def begin(
@@ -71,6 +72,9 @@ async def begin(
         desk.grant_cards()  # an unknown capability is found here, an unknown model next
         await desk.open_models(request.plan)
         await read_inputs(desk, sources, frames)
+        await take_rules(desk, _named_plan(request))
+        if not request.plan:
+            await veil(desk)
         driver.course.selection()  # unknown row keys are found here
         if request.plan:
             plan, places = load_plan(request.plan, request.plan_source or "plan")
@@ -126,20 +130,15 @@ async def take_up(
         else:
             await look_for_changes(desk, request.tables)
         ending = desk.kept("ending", Ending)
+        mended = request
         if ending is not None and ending.state == "planned":
             # the plan was what was asked for; going on means to run it
-            request = msgspec.structs.replace(
-                request, plan=desk.reader.plans()[-1].text, upto="run"
-            )
-            await desk.keep("request", request)
+            mended = msgspec.structs.replace(mended, plan=desk.reader.plans()[-1].text, upto="run")
         if plan is not None:
-            request = msgspec.structs.replace(
-                request, plan=plan[0], plan_source=plan[1], upto="run"
-            )
-            await desk.keep("request", request)
-        driver = Driver(desk, request, ask)
-        if plan is not None:
-            await driver.course.check(*load_plan(*plan), offline=True)
+            mended = msgspec.structs.replace(mended, plan=plan[0], plan_source=plan[1], upto="run")
+        driver = Driver(desk, mended, ask)
+        await _hold_to_policy(driver, plan)
+        await desk.keep("request", mended)
         driver.course.selection()  # unknown row keys are found here
         if again is not None:
             await want_again(desk, again)
@@ -147,6 +146,33 @@ async def take_up(
         await desk.close_anyway()
         raise
     return driver
+
+
+async def _hold_to_policy(driver: Driver, plan: tuple[str, str] | None) -> None:
+    """Hold a mended plan against all there is; and the plan in force against the policy, since
+    the models may be others than before.
+
+    What is refused here is forgotten: new settings and rules are put back as they were.
+    """
+    desk, course = driver.desk, driver.course
+    plans = desk.reader.plans()
+    rules = kept_rules(desk)
+    try:
+        await take_rules(desk, plan)
+        if plan is None and (not driver.request.plan or desk.reader.turns()):
+            await veil(desk)
+        if plan is not None:
+            await course.check(*load_plan(*plan), offline=True)
+        elif plans and policy_of(desk) is not None:
+            await course.check(*load_plan(plans[-1].text, "plan"), offline=True)
+    except (Misuse, PlanError):
+        await desk.keep("policy", rules)
+        await desk.keep("settings", desk.settings_before)
+        raise
+
+
+def _named_plan(request: RunRequest) -> tuple[str, str] | None:
+    return (request.plan, request.plan_source or "the plan") if request.plan else None
 
 
 def _with_declared(request: RunRequest, settings: RunSettings) -> RunRequest:

@@ -63,6 +63,10 @@ class Walk:
             return False
         return all(self.is_free(need) for need in self.checked.needs[name])
 
+    def has(self, name: str) -> bool:
+        """Whether a source has its table."""
+        return name in self.desk.tables or name in self.closed
+
     def source(self, name: str) -> Closed:
         if name in self.desk.tables:
             table = self.desk.tables[name]

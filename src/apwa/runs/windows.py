@@ -26,13 +26,14 @@ async def check_window(desk: Desk, step: TemplateStep, spec: WorkSpec, source: T
     if desk.settings.context or not endpoint.traits.widening or endpoint.context is None:
         return
     room = fit_of(spec, endpoint.context).room
-    tokens = await asyncio.to_thread(_longest, spec, source, desk.settings.seed)
-    if tokens > room:
+    tokens = await asyncio.to_thread(_longest, spec, source, desk)
+    if room is not None and tokens > room:
         raise await desk.endpoints.too_small(endpoint, spec.step, tokens, room)
 
 
-def _longest(spec: WorkSpec, source: Table, seed: int) -> int:
-    ordinals = pilot_ordinals(source, _LOOKED_AT, seed)
+def _longest(spec: WorkSpec, source: Table, desk: Desk) -> int:
+    ordinals = pilot_ordinals(source, _LOOKED_AT, desk.settings.seed)
+    desk.documents.ensure(source, ordinals)
     batches = source.take(ordinals, spec.columns).combine_chunks().to_batches()
     return max(
         (

@@ -96,11 +96,14 @@ class RunWorkbench:
         for name, step in steps.items():
             if step is None:
                 merged.pop(name, None)
+            elif "releases" in step:
+                what = "`releases` is a person's word, and not for a manager to give"
+                return [Problem(what, f"steps.{name}.releases", todo="leave it out")]
             else:
                 merged[name] = step
         try:
             plan, places = plan_from(merged, answer, self._course.request.job, {})
-            checked = await self._course.check(plan, places)
+            checked = await self._course.check(plan, places, by_manager=True)
         except PlanError as error:
             self._course.steps = merged  # kept, so that the manager need only send what it mends
             return error.problems

@@ -4,7 +4,7 @@ A table is a handle on files; nothing here ever holds all of a table's rows in m
 table once it is written, or calls a model. Queries and checks run in locked child processes.
 """
 
-from apwa.tables.cards import TableCard, card, clipped, looked_at, pilot_ordinals, quoted
+from apwa.tables.cards import TableCard, card, clipped, is_small, looked_at, pilot_ordinals, quoted
 from apwa.tables.cells import LARGE_CHARS, CellPlaces, CellReader
 from apwa.tables.content import CONTENT, CONTENT_FILE, UNREADABLE, is_content, is_images
 from apwa.tables.extraction import Documents
@@ -42,6 +42,7 @@ __all__ = [
     "has_parts",
     "is_content",
     "is_images",
+    "is_small",
     "key_text",
     "looked_at",
     "pilot_ordinals",

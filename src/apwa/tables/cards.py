@@ -111,6 +111,11 @@ def _stored_bytes(table: Table) -> int:
     return sum(path.stat().st_size for path in table.files)
 
 
+def is_small(table: Table) -> bool:
+    """Whether all rows of a table are counted, and not a sample."""
+    return len(looked_at(table)) == table.rows
+
+
 @dataclass(slots=True)
 class _Look:
     field: pa.Field
