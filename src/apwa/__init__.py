@@ -1,7 +1,8 @@
 """A job in plain words over data of any size: planned by one agent, worked by thousands.
 
 ``apwa.run(job, tables=…, model=…)`` runs a job to its end, ``apwa.arun`` does so in a running
-loop. Both are imported at first use, so that ``import apwa`` costs nothing.
+loop, and ``apwa.rows`` gives the answer's rows as they finish. All are imported at first use, so
+that ``import apwa`` costs nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apwa.runs import Run, arun, run
+    from apwa.runs import Run, arun, rows, run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "arun", "run"]
+__all__ = ["Run", "__version__", "arun", "rows", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Run", "arun", "run"):
+    if name in ("Run", "arun", "rows", "run"):
         import apwa.runs
 
         return getattr(apwa.runs, name)
