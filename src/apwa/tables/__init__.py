@@ -5,6 +5,7 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 """
 
 from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
+from apwa.tables.cells import LARGE_CHARS, CellPlaces, CellReader
 from apwa.tables.foreign import Stop
 from apwa.tables.frames import frame_table, frame_words
 from apwa.tables.read import COPIED, read_table
@@ -17,6 +18,9 @@ from apwa.tables.tokens import count_tokens
 __all__ = [
     "CONTENT",
     "COPIED",
+    "LARGE_CHARS",
+    "CellPlaces",
+    "CellReader",
     "CheckProcess",
     "SqlProblem",
     "SqlProcess",
