@@ -1,8 +1,8 @@
 """A job in plain words over data of any size: planned by one agent, worked by thousands.
 
 ``apwa.run(job, tables=…, model=…)`` runs a job to its end, ``apwa.arun`` does so in a running
-loop, ``apwa.capability`` marks a function that workers may be granted. All are imported at first
-use, so that ``import apwa`` costs nothing.
+loop, and ``apwa.rows`` gives the answer's rows as they finish. ``apwa.capability`` marks a function
+that workers may be granted. All are imported at first use, so that ``import apwa`` costs nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from apwa.capabilities import capability
-    from apwa.runs import Run, arun, run
+    from apwa.runs import Run, arun, rows, run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "arun", "capability", "run"]
+__all__ = ["Run", "__version__", "arun", "capability", "rows", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Run", "arun", "run"):
+    if name in ("Run", "arun", "rows", "run"):
         import apwa.runs
 
         return getattr(apwa.runs, name)

@@ -11,7 +11,6 @@ from apwa.vocabulary.events import (
     HostChanged,
     HostLoad,
     HostsSeen,
-    InputFetched,
     ManagerSaid,
     Numbered,
     PaceChanged,
@@ -42,8 +41,6 @@ def story(spice: str = "") -> list[Numbered]:
     used = Usage(1824, 182_400, 18_240, cost_nusd=22_517_280)
     events: list[Event] = [
         RunStarted("20261126-k3f9", f"Redact{spice}", [f"openai:m{spice}"], False),
-        InputFetched(f"notes{spice}", f"s3://b/notes.jsonl{spice}", 0, 1, 512, 2048),
-        InputFetched(f"notes{spice}", f"s3://b/notes.jsonl{spice}", 1, 1, 2048, 2048),
         TableRead(f"notes{spice}", 1824, 3, f"notes.jsonl{spice}"),
         EndpointFound(
             f"openai{spice}", f"m{spice}", "json_schema", 128_000, "$1 in", [f"asked{spice}"]

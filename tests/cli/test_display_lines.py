@@ -13,9 +13,10 @@ from rich.console import Console
 from apwa.cli.display import make_display, picture_of
 from apwa.cli.display.live import LiveDisplay, drawing
 from apwa.cli.display.plain import PlainDisplay
+from apwa.cli.display.sentences import standing
 from apwa.vocabulary import RUN
-from apwa.vocabulary.events import ApprovalNeeded, Numbered, RunStarted, StepOpened
-from apwa.vocabulary.numbers import duration, money, rate, share
+from apwa.vocabulary.events import ApprovalNeeded, InputFetched, Numbered, RunStarted, StepOpened
+from apwa.vocabulary.numbers import data_size, duration, money, rate, share
 
 from .story import ESCAPES, cluster_story, progress, story
 
@@ -236,3 +237,16 @@ def test_no_word_of_a_host_reaches_the_terminal_as_a_command() -> None:
         shown("plain", cluster_story()).splitlines()
     )
     assert "\x1b" not in shown("plain", cluster_story(ESCAPES))
+
+
+def test_an_input_on_its_way_is_said_and_no_word_of_it_is_a_command() -> None:
+    def fetched(files: int, size: int, whole: int | None) -> InputFetched:
+        return InputFetched(f"notes{ESCAPES}", f"s3://b/in{ESCAPES}", files, 2, size, whole)
+
+    events = [Numbered(n, 500.0, fetched(n - 1, 600 * n, 2_400_000)) for n in (1, 2)]
+    (line,) = standing(picture_of(events))
+    assert line.startswith("table notes") and "1 of 2 files, 1.2 kB of 2.4 MB, fetched from" in line
+    assert not any(c in line for c in OBEYED)
+    ended = shown("plain", [*events, Numbered(3, 501.0, fetched(2, 2_400_000, None))])
+    assert ended.count("\n") == 1 and "2 of 2 files, 2.4 MB, fetched from" in ended
+    assert data_size(999) == "999 bytes" and data_size(5 * 10**15) == "5,000.0 TB"

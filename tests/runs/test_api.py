@@ -39,6 +39,7 @@ def test_a_plan_is_run_from_a_script(notes: Path, tmp_path: Path) -> None:
     assert run.state == "done"
     table = run.answer.to_arrow()
     assert table.num_rows == 30 and set(table["_status"].to_pylist()) == {"done"}
+    assert "over: notes" in run.plan and run.plan._repr_html_().startswith("<pre>apwa: 1")
     assert "Peter Miller" not in repr(run) + repr(run.answer) + run.answer._repr_html_()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import socket
 import threading
@@ -42,6 +43,14 @@ async def test_one_object_is_read_like_a_file(s3: S3Server, tmp_path: Path) -> N
     assert (table.rows, table.schema.names) == (2, ["id", "item"])
     assert said[-1] == Progress(1, 1, 16, 16)
     assert found.there == "s3://bucket/data"
+
+
+async def test_a_packed_object_comes_as_it_lies_there(s3: S3Server, tmp_path: Path) -> None:
+    packed = gzip.compress(b"id\n1\n")
+    s3.put(**{"a.csv.gz": packed})
+    found = await fetched("s3://bucket/a.csv.gz", tmp_path / "f")
+    assert Path(found.source).read_bytes() == packed
+    assert read_table("t", found.source, tmp_path / "t").rows == 1
 
 
 async def test_a_table_of_a_database_in_a_store(s3: S3Server, tmp_path: Path) -> None:

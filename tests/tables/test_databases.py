@@ -6,6 +6,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apwa.tables import Table, read_table
+from apwa.tables import Stop, Table, read_table
+from apwa.tables.foreign import foreign_table
 from apwa.vocabulary import BadInput
 
 
@@ -301,3 +303,32 @@ def test_a_duckdb_file_that_is_held_cut_off_or_none(tmp_path: Path) -> None:
     none.write_bytes(b"x" * 9000)
     with pytest.raises(BadInput, match="this is no DuckDB file"):
         read(none, tmp_path)
+
+
+# ---- stopping, and bounds
+
+
+def test_a_reading_that_never_ends_is_stopped_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "endless.sqlite"
+    with sqlite_at(path) as database:
+        database.execute(
+            "create view v as with recursive n(i) as (select 1 union all select i + 1 from n)"
+            " select i from n"
+        )
+    stop = Stop()
+    threading.Timer(3, stop.set).start()
+    with pytest.raises(BadInput, match="by signal 9"):
+        read(f"{path}#v", tmp_path, stop=stop)
+    assert list((tmp_path / "inputs").glob("*")) == []
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """A table several times larger than what its child may take."""
+    path = tmp_path / "large.sqlite"
+    with sqlite_at(path) as database:
+        database.execute("create table t (id integer primary key, text text)")
+        database.executemany(
+            "insert into t (text) values (?)", (("x" * 50_000,) for _ in range(8000))
+        )
+    table = foreign_table("t", "sqlite", path, "", tmp_path / "t", memory_bytes=200 << 20)
+    assert table.rows == 8000

@@ -5,7 +5,7 @@ ends use what is exported here, and never the journal by SQL of their own.
 """
 
 from apwa.runs.again import Again
-from apwa.runs.api import arun, run
+from apwa.runs.api import arun, rows, run
 from apwa.runs.closing import HIDDEN, skipped_rows
 from apwa.runs.control_files import send_command
 from apwa.runs.course import Ask, Course
@@ -24,6 +24,7 @@ from apwa.runs.served import ModelProcesses
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
+from apwa.runs.streaming import Rows
 
 __all__ = [
     "HIDDEN",
@@ -40,6 +41,7 @@ __all__ = [
     "Listener",
     "ModelProcesses",
     "RowView",
+    "Rows",
     "Run",
     "RunDirectory",
     "RunReader",
@@ -57,6 +59,7 @@ __all__ = [
     "forecast_words",
     "home_of",
     "list_runs",
+    "rows",
     "run",
     "send_command",
     "skipped_rows",

@@ -1,22 +1,26 @@
-"""The Python API: ``apwa.run`` and ``apwa.arun``. No global state; works in a running loop."""
+"""The Python API: ``apwa.run``, ``apwa.arun``, ``apwa.rows``.
+
+No global state; works in a running loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack, cast
+from typing import Any, Unpack, cast
 
 import msgspec
 
 from apwa.documents import Split
+from apwa.runs.aside import Aside
 from apwa.runs.directory import home_of
 from apwa.runs.handle import Run
 from apwa.runs.settings import RunRequest, RunSettings, Settings, TableSource
 from apwa.runs.starting import begin
 from apwa.runs.stream import Listener
+from apwa.runs.streaming import Rows
 from apwa.stores import is_address
 from apwa.tables import frame_words
 from apwa.vocabulary import Misuse
@@ -80,7 +84,7 @@ async def arun(
         plan_source=os.fspath(plan),
     )
     chosen = _chosen(model or os.environ.get("APWA_MODEL", ""), split, settings)
-    base = home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
+    base = _home(home)
     frames = {name: table for name, table in (tables or {}).items() if not _is_named(table)}
     driver = await begin(request, chosen, base, listeners=listeners, frames=frames)
     ended = await driver.drive(resumed=False)
@@ -93,32 +97,32 @@ def run(job: str = "", **arguments: Unpack[Arguments]) -> Run:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(arun(job, **arguments))
-    outcome: list[Run | BaseException] = []
-    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Run]]] = []
-
-    async def main() -> Run:
-        task = asyncio.create_task(arun(job, **arguments))
-        stop.append((asyncio.get_running_loop(), task))
-        return await task
-
-    def work() -> None:
-        try:
-            outcome.append(asyncio.run(main()))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, name="apwa run")
-    thread.start()
+    aside = Aside(lambda: arun(job, **arguments), "apwa run")
     try:
-        thread.join()
+        aside.wait()
     except KeyboardInterrupt:  # the notebook's stop button: the run is paused and kept
-        for loop, task in stop:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        aside.cancel()
         raise
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
+    return aside.result()
+
+
+def rows(job: str = "", **arguments: Unpack[Arguments]) -> Rows:
+    """Rows of the answer as they finish: ``for row in apwa.rows(…)``.
+
+    Takes what ``arun`` takes, and works inside a running loop too. The run begins with the loop and
+    goes on beside it; its end is ``.run`` once all rows have gone by.
+    """
+    listeners = arguments.get("listeners", ())
+
+    def work(listener: Listener) -> Coroutine[Any, Any, Run]:
+        named: Arguments = {**arguments, "listeners": [*listeners, listener]}
+        return arun(job, **named)
+
+    return Rows(_home(arguments.get("home")), work)
+
+
+def _home(home: str | os.PathLike[str] | None) -> Path:
+    return home_of(os.environ if home is None else {"APWA_HOME": os.fspath(home)})
 
 
 def _text_of(plan: Path) -> str:

@@ -55,7 +55,7 @@ def close_sample(
     spec: WorkSpec, source: Table, reader: JournalReader, scope: str, rows: BitMap, into: Path
 ) -> Table:
     """Write a pilot's table: only the rows that it has worked, however many the source has."""
-    return _write(spec, source, _sample_batches(spec, source, reader, scope, rows), scope, into)
+    return _write(spec, source, batches_of(spec, source, reader, scope, rows), scope, into)
 
 
 def _write(
@@ -110,9 +110,10 @@ def template_batches(
         yield _with_answers(spec, source, batch, found)
 
 
-def _sample_batches(
+def batches_of(
     spec: WorkSpec, source: Table, reader: JournalReader, scope: str, rows: BitMap
 ) -> Iterator[pa.RecordBatch]:
+    """Just these rows of a template step's table, as the journal has them now."""
     ordinals = list(rows)
     taken = source.take(ordinals, without_ending(source.schema).names)
     found = [next(reader.results(scope, spec.step, o, o + 1), None) for o in ordinals]

@@ -71,6 +71,15 @@ def _need(library: str) -> Any:
         ) from missing  # fmt: skip
 
 
+class PlanText(str):
+    """A plan as YAML, shown as such in notebooks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self)}</pre>"
+
+
 class Run:
     """How a run ended, and what it made.
 
@@ -110,6 +119,13 @@ class Run:
                 f"the run is {self.ending.state}: {self.ending.reason}", self.id, self.ending.remedy
             )
         return self.table(self.ending.answer)
+
+    @property
+    def plan(self) -> PlanText:
+        """The plan that was run; empty where it never came to one."""
+        with RunReader(self.directory) as reader:
+            plans = reader.journal.plans()
+        return PlanText(plans[-1].text if plans else "")
 
     def table(self, name: str) -> Answer:
         """Any table of the run by name."""

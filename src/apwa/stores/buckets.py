@@ -126,11 +126,10 @@ class _Copy:
 
     def _copy(self, file: Any, have: int) -> None:
         try:
-            source = self._store.open_input_file(self._object.path)
+            source = self._opened(have)
         except OSError as error:
             raise _named(error, self._object.path) from None
         with source:
-            source.seek(have)
             while not self._stopping.is_set():
                 try:
                     block = source.read(_BLOCK)
@@ -141,6 +140,13 @@ class _Copy:
                 file.write(block)
                 self._teller.size_bytes += len(block)
                 self._teller.tell()
+
+    def _opened(self, have: int) -> Any:
+        if not have:  # as it lies there: the default would unpack what ends in .gz
+            return self._store.open_input_stream(self._object.path, compression=None)
+        source = self._store.open_input_file(self._object.path)
+        source.seek(have)
+        return source
 
 
 def _begun(target: Path, each: Object) -> Path:
@@ -159,9 +165,12 @@ def look(address: str) -> tuple[Any, Found]:
     bucket, _, key = path.partition("/")
     if not bucket or glob.has_magic(bucket):
         raise BadInput("the address names no bucket", address, f"Write {scheme}://BUCKET/PATH.")
+    store: Any = None
     try:
         store = _STORES[scheme](bucket, os.environ)
         found = _find(store, scheme, bucket, key, is_folder=address.endswith("/"))
+    except FileNotFoundError as error:
+        raise _not_there(store, bucket, error, address) from None
     except OSError as error:
         raise _in_words(error, address) from None
     if not found.objects:
@@ -189,10 +198,12 @@ def _find(store: Any, scheme: str, bucket: str, key: str, *, is_folder: bool) ->
     base = f"{bucket}/{key}".rstrip("/")
     inside = [
         about
-        for about in store.get_file_info(fs.FileSelector(base, recursive=True))
+        for about in store.get_file_info(
+            fs.FileSelector(base, allow_not_found=True, recursive=True)
+        )
         if about.type == fs.FileType.File
     ]
-    if not inside and key and pattern is None:
+    if not inside:
         raise FileNotFoundError(f"{scheme}://{base}")
     objects = [
         _object(about, base)
@@ -307,12 +318,27 @@ def _in_words(error: OSError, address: str) -> BadInput:
     if _says(error, _NO_RIGHT):
         todo = f"Keys come from the environment: {_CREDENTIALS[scheme]}."
         return BadInput("the store gives no right to read this", address, todo)
-    bucket = address.partition("://")[2].partition("/")[0]
     if _says(error, _NO_BUCKET) or (str(error).startswith("Bucket ") and "not found" in str(error)):
-        return BadInput(f"there is no bucket {bucket!r}", address, "Check its name and the region.")
-    if isinstance(error, FileNotFoundError):
-        return BadInput("there is no such object or folder", address, "Check the address.")
+        return _no_bucket(address)
     return BadInput(f"the store cannot be reached: {_clipped(error)}", address)
+
+
+def _not_there(store: Any, bucket: str, error: OSError, address: str) -> BadInput:
+    """Some stores say the same of an object that is not there and of a bucket that is not."""
+    from pyarrow import fs
+
+    try:
+        about = store.get_file_info(bucket)
+    except OSError:
+        return _in_words(error, address)
+    if about.type == fs.FileType.NotFound:
+        return _no_bucket(address)
+    return BadInput("there is no such object or folder", address, "Check the address.")
+
+
+def _no_bucket(address: str) -> BadInput:
+    bucket = address.partition("://")[2].partition("/")[0]
+    return BadInput(f"there is no bucket {bucket!r}", address, "Check its name and the region.")
 
 
 def _clipped(error: OSError) -> str:

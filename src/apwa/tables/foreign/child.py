@@ -55,6 +55,8 @@ def _bound_memory(size: int) -> None:
     except ImportError:  # no such limit on this system
         return
     with contextlib.suppress(ValueError, OSError):
+        # libraries lay claim to more than a gigabyte of addresses before they use any of it
+        size += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 

@@ -41,7 +41,7 @@ def foreign_table(
         part: The table or sheet; empty: the only one.
         into: Folder of the snapshot.
         stop: Ends the child once it is set.
-        memory_bytes: What the child may take.
+        memory_bytes: What the child may take for its work, where the system can bound it.
 
     Raises BadInput for what cannot be read, Misuse where a library is missing.
     """
