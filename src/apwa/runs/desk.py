@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,16 +16,17 @@ import msgspec
 
 from apwa.capabilities import Registry
 from apwa.executor import Executor, LocalHost
+from apwa.executor.cluster import Baggage
 from apwa.journal import Journal, JournalReader, open_journal
 from apwa.models import ChatModel
-from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec
+from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec, load_plan
 from apwa.runs.directory import RunDirectory, home_secret
 from apwa.runs.endpoints import Endpoint, Endpoints
 from apwa.runs.hands import ClusterHands, Hands, LocalHands
 from apwa.runs.settings import RunSettings
 from apwa.runs.stream import Listener, Stream
 from apwa.tables import CONTENT_FILE, CheckProcess, Documents, SqlProcess, Table
-from apwa.vocabulary import RUN, WorkSpec
+from apwa.vocabulary import RUN, Misuse, WorkSpec
 from apwa.vocabulary.events import Event, FilesRead
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -52,18 +54,23 @@ class Desk:
         self.settings = settings
         self.stream = stream
         self.tables: dict[str, Table] = {}
-        self.registry = Registry.builtin()
+        modules = directory.user_modules()
+        self.registry = Registry.builtin(modules)
         self.endpoints = Endpoints(settings, journal, stream.emit)
         self.sql = SqlProcess()
         self.checks = CheckProcess()
         self.documents = Documents(directory.inputs / CONTENT_FILE, self._say_reading)
         self._loop = asyncio.get_running_loop()
         self._models: dict[str, ChatModel] = {}
-        self._hands: Hands = (
-            ClusterHands(self.endpoints.kit, stream.emit, directory.name)
-            if settings.executor == "ray"
-            else LocalHands(LocalHost("local", self._models, self.registry, self.checks))
-        )
+        self._hands: Hands
+        if settings.executor == "ray":
+            read = self.registry.secrets
+            here = {name: os.environ[name] for name in read if name in os.environ}
+            baggage = Baggage(modules, here, self.registry)
+            self._hands = ClusterHands(self.endpoints, baggage, read, stream.emit, directory.name)
+        else:
+            host = LocalHost("local", self._models, self.registry, self.checks)
+            self._hands = LocalHands(host)
         self.executor = Executor(
             self._hands.hosts,
             journal,
@@ -127,6 +134,15 @@ class Desk:
 
     # ---- what executions ask for
 
+    async def open_models(self, plan: str) -> None:
+        """Make clients of all models that the run names, and ``plan``, a plan's text, if any.
+
+        Raises Misuse for a name that is not known, or a missing key.
+        """
+        named = load_plan(plan, "plan")[0].models if plan else []
+        for spec in dict.fromkeys([self.settings.manager_model, *named]):
+            await self.endpoints.opened(self.endpoints.model_named(spec))
+
     async def endpoint(self, spec: str) -> Endpoint:
         endpoint = await self.endpoints.get(spec)
         self._models[endpoint.spec] = endpoint.opened.model
@@ -171,14 +187,26 @@ class Desk:
         return kept.decode()
 
     def grant_cards(self) -> dict[str, GrantCard]:
-        """The capabilities that the user lets this run grant."""
+        """The capabilities that the user lets this run grant: those named, and their own."""
         return {
             card.name: GrantCard(
                 card.name, card.arguments, card.shareable and not card.effects,
                 card.version, card.description,
             )
-            for card in (self.registry.get(name).card for name in self.settings.grants)
+            for card in (self.registry.get(name).card for name in self._grantable())
         }  # fmt: skip
+
+    def _grantable(self) -> list[str]:
+        return list(dict.fromkeys([*self.settings.grants, *self.registry.own]))
+
+    def check_secrets(self) -> None:
+        """Raises Misuse for a secret of the user's functions that is not set where they run."""
+        if self.settings.executor == "ray":
+            return  # a node may have it, and is asked when the cluster is reached
+        for name in sorted(self.registry.secrets - os.environ.keys()):
+            raise Misuse(
+                f"{name} is not set", "environment", "A function of the run's modules reads it."
+            )
 
     async def keep_spec(self, scope: str, spec: WorkSpec, over: str, source: Table) -> None:
         """Keep a step's compiled template, so that a reader can make its table meanwhile."""

@@ -6,14 +6,23 @@ Nothing here holds a table: rows stream from Arrow batches and leave as ``Work``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyroaring import BitMap
 
 from apwa.executor import Work
 from apwa.plan import canonical_values, image_tokens, user_message, with_images
-from apwa.tables import UNREADABLE, Documents, Table, count_tokens, is_content, plain_rows
+from apwa.tables import (
+    LARGE_CHARS,
+    UNREADABLE,
+    CellPlaces,
+    Documents,
+    Table,
+    count_tokens,
+    is_content,
+    plain_rows,
+)
 from apwa.vocabulary import ErrorKind, Values, WorkSpec, reuse_key
 
 _NOTHING_TO_READ = (
@@ -60,6 +69,8 @@ def expand(
     wanted: Mapping[int, int],
     fit: Fit,
     documents: Documents,
+    *,
+    by_reference: bool = False,
 ) -> Iterator[list[Work]]:
     """Subtasks of ``todo`` in ordinal order; those over documents as these are read.
 
@@ -70,7 +81,10 @@ def expand(
         wanted: Generation of each row where that is above 0.
         fit: The context that a row must fit into.
         documents: Where the contents of files come from.
+        by_reference: Say of large cells where they stand, for hosts elsewhere to read.
     """
+    # what files hold stands in no file that a host elsewhere could read
+    places = CellPlaces(table, spec.columns) if by_reference and table.content is None else None
     contents = [n for n, c in enumerate(spec.columns) if is_content(table.schema.field(c))]
     for ordinals, batch in _read(table, spec.columns, todo, documents):
         works: list[Work] = []
@@ -79,10 +93,9 @@ def expand(
         for ordinal, values, reason in rows:
             if reason is None and contents and all(values[n] is None for n in contents):
                 reason = _NOTHING_TO_READ
-            works.append(
-                work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason, documents)
-            )
-            size += works[-1].size_bytes
+            work = work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason, documents)
+            works.append(work if places is None else _light(work, places))
+            size += work.size_bytes
             if size >= _MOST_BYTES:  # pictures are large
                 yield works
                 works, size = [], 0
@@ -127,6 +140,13 @@ def work_of(
         size_bytes=size,
         refused=refused,
     )
+
+
+def _light(work: Work, places: CellPlaces) -> Work:
+    if work.size_bytes < LARGE_CHARS or work.refused is not None:
+        return work
+    values, cells = places.without_large(work.ordinal, work.values)
+    return replace(work, values=values, cells=cells) if cells else work
 
 
 def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:

@@ -39,7 +39,15 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
                 spec=spec,
                 rows=len(rows),
                 todo=todo,
-                expand=expand(spec, source.table, todo, state.wanted, fit, desk.documents),
+                expand=expand(
+                    spec,
+                    source.table,
+                    todo,
+                    state.wanted,
+                    fit,
+                    desk.documents,
+                    by_reference=desk.settings.executor == "ray",
+                ),
                 done=len(standing.done),
                 quarantined=len(standing.quarantined),
                 known=await asyncio.to_thread(

@@ -5,6 +5,7 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 """
 
 from apwa.tables.cards import TableCard, card, clipped, looked_at, pilot_ordinals, quoted
+from apwa.tables.cells import LARGE_CHARS, CellPlaces, CellReader
 from apwa.tables.content import CONTENT, CONTENT_FILE, UNREADABLE, is_content, is_images
 from apwa.tables.extraction import Documents
 from apwa.tables.read import read_table
@@ -17,7 +18,10 @@ from apwa.tables.tokens import count_tokens
 __all__ = [
     "CONTENT",
     "CONTENT_FILE",
+    "LARGE_CHARS",
     "UNREADABLE",
+    "CellPlaces",
+    "CellReader",
     "CheckProcess",
     "Documents",
     "SqlProblem",

@@ -30,6 +30,7 @@ from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
 from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Usage
 from apwa.vocabulary.work import (
     Attempt,
+    Cell,
     ContractSpec,
     Granted,
     LeaseItem,
@@ -50,6 +51,7 @@ __all__ = [
     "BadInput",
     "Cancel",
     "Caps",
+    "Cell",
     "ChangeLimits",
     "Command",
     "ContractSpec",
