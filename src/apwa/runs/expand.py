@@ -93,10 +93,9 @@ def expand(
         for ordinal, values, reason in rows:
             if reason is None and contents and all(values[n] is None for n in contents):
                 reason = _NOTHING_TO_READ
-            works.append(
-                work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason, documents)
-            )
-            size += works[-1].size_bytes
+            work = work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason, documents)
+            works.append(work)
+            size += work.size_bytes
             if size >= _MOST_BYTES:  # pictures are large
                 yield works
                 works, size = [], 0

@@ -11,10 +11,10 @@ from pyroaring import BitMap
 
 from apwa.runs.aside import Aside
 from apwa.runs.closing import batches_of
-from apwa.runs.desk import kept_spec
 from apwa.runs.directory import RunDirectory
 from apwa.runs.handle import Run
 from apwa.runs.reading import RunReader
+from apwa.runs.specs import kept_spec
 from apwa.runs.stream import Listener
 from apwa.tables import plain_rows
 from apwa.vocabulary import RUN, Misuse

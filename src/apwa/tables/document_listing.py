@@ -7,7 +7,7 @@ fixes the rows; what their files hold is read on the way (see ``extraction``) an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,15 +46,15 @@ class Listed:
 
 
 def list_documents(
-    name: str, base: Path, files: Iterable[Path], into: Path, content: Path, split: Split = ""
+    name: str, base: Path, files: Sequence[Path], into: Path, content: Path, split: Split = ""
 ) -> Table:
-    """Write the listing; its contents will be kept in ``content``.
+    """Write the listing of files, in their order; their contents will be kept in ``content``.
 
     Raises Misuse where a reader is not installed.
     """
-    listed = [_look(path, base) for path in files]
-    listed.sort(key=lambda one: one.name)
-    check_installed({one.kind for one in listed}, str(base))
+    kinds = {kind for path in files if (kind := kind_of(path.name, data=True)) is not None}
+    check_installed(kinds, str(base))
+    listed = (_look(path, base) for path in files)
     columns = [pa.field(FILE, pa.string()), pa.field("type", pa.string())]
     columns.append(pa.field("size", pa.int64()))
     key = [FILE]
@@ -62,10 +62,10 @@ def list_documents(
         columns.append(pa.field(_PART[split], pa.int64()))
         key.append(_PART[split])
     stored = pa.schema([*columns, *HIDDEN])
-    rows = _rows(_counted(listed, split) if split else iter(listed), split)
+    rows = _rows(_counted(listed, split) if split else listed, split)
     table = write_table(name, _batches(rows, stored), stored, into, key=key)
     shown = [*columns, FIELDS[TEXT_COLUMN]]
-    if any(one.kind.pictures for one in listed):
+    if any(kind.pictures for kind in kinds):
         shown.append(FIELDS[IMAGES_COLUMN])
     return Table(
         table.name, pa.schema(shown), table.rows, table.key, table.files, table.format,
@@ -86,7 +86,7 @@ def _look(path: Path, base: Path) -> Listed:
     return one
 
 
-def _counted(listed: list[Listed], split: Split) -> Iterator[Listed]:
+def _counted(listed: Iterable[Listed], split: Split) -> Iterator[Listed]:
     """The files in order, those that have parts with their number, counted side by side."""
     readers = Readers()
     threads = ThreadPoolExecutor(readers.count, "count parts")
