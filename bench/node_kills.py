@@ -1,6 +1,6 @@
 """Nodes that are killed under a run, again and again: is it complete, exact, and what is repeated?
 
-    python -m bench.node_kills [--rounds 20] [--rows 20000] [--every 4]
+    python -m bench.node_kills [--rounds 20] [--first 1] [--rows 20000] [--every 4]
 
 Each round begins a cluster of four nodes (real raylets on this machine), works a step of short rows
 over an endpoint that counts, kills a random node every few seconds as a power cut would, and
@@ -152,10 +152,12 @@ def _lives(transport: Any) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1, help="number of the first round")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--every", type=float, default=4.0)
     arguments = parser.parse_args()
     os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 so Ray spells it
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     print(
         f"{arguments.rounds} rounds, {arguments.rows:,} rows, {NODES} nodes of one CPU, one"
@@ -163,7 +165,7 @@ def main() -> None:
         " each"
     )
     rounds: list[Round] = []
-    for number in range(1, arguments.rounds + 1):
+    for number in range(arguments.first, arguments.first + arguments.rounds):
         found = asyncio.run(one_round(arguments.rows, arguments.every, number))
         rounds.append(found)
         print(f"  round {number:>2}: {found.done:,} of {found.rows:,} done, {found.wrong} wrong,"

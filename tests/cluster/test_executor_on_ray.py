@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from apwa.capabilities import Registry
 from apwa.executor import Host
-from apwa.executor.cluster import Equip, HostActor, RayHost, need_ray
+from apwa.executor.cluster import Baggage, Equip, HostActor, RayHost, need_ray
 from apwa.models import Dialect, ModelKit
 from tests.executor.endpoint import FakeEndpoint
 from tests.executor.test_executor_over_hosts import (
@@ -38,5 +39,11 @@ async def host(_ray: None, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
     name = f"h{next(_numbers)}"
     kit = ModelKit(f"{endpoint.url}#fake-1", "", {}, Dialect())
     actor = need_ray().remote(HostActor).options(num_cpus=1, max_concurrency=64).remote(name, "")
-    yield RayHost(name, actor, lambda spec: Equip(spec, kit, {}), lambda: False)
+    yield RayHost(
+        name,
+        actor,
+        Baggage([], {}, Registry.builtin()),
+        lambda spec: Equip(spec, kit, {}),
+        lambda: False,
+    )
     need_ray().kill(actor)

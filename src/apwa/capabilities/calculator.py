@@ -46,6 +46,9 @@ class Calculator:
         version="1",
     )
 
+    def portable(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments
+
     async def start(self) -> None:
         pass
 

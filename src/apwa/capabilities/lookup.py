@@ -60,6 +60,10 @@ class Lookup:
         self._loaded: dict[bytes, Index] = {}
         self._lock = asyncio.Lock()
 
+    def portable(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in arguments.items() if name != "path"}
+        return rest | {"rows": _rows(arguments)}
+
     async def start(self) -> None:
         pass
 
@@ -118,17 +122,21 @@ def _folded(key: Any) -> str:
 
 def _load(arguments: dict[str, Any]) -> Index:
     key: str = arguments["key"]
-    path: str | None = arguments.get("path")
-    rows = arguments["rows"] if path is None else _read(_inside(path))
     index: Index = {}
-    for number, row in enumerate(cast("list[dict[str, Any]]", rows), start=1):
+    for number, row in enumerate(_rows(arguments), start=1):
         if key not in row:
             raise BadInput(
                 f"row {number} has no column {key!r}; it has {', '.join(list(row)[:20])}",
-                path or "lookup",
+                arguments.get("path") or "lookup",
             )
         index.setdefault(_folded(row[key]), []).append(row)
     return index
+
+
+def _rows(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    path: str | None = arguments.get("path")
+    rows = arguments["rows"] if path is None else _read(_inside(path))
+    return cast("list[dict[str, Any]]", rows)
 
 
 def _inside(path: str) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from apwa.capabilities.calculator import Calculator
 from apwa.capabilities.lookup import Lookup
+from apwa.capabilities.modules import UserModule, load_module
 from apwa.capabilities.seam import Capability
 from apwa.vocabulary import Misuse
 
@@ -13,13 +16,23 @@ class Registry:
 
     def __init__(self) -> None:
         self._known: dict[str, Capability] = {}
+        self.own: list[str] = []  # names of those that are functions of a user's modules
+        self.secrets: set[str] = set()  # environment variables that these read
 
     @classmethod
-    def builtin(cls) -> Registry:
-        """A registry with the capabilities that come with apwa."""
+    def builtin(cls, modules: Sequence[UserModule] = ()) -> Registry:
+        """A registry with the capabilities that come with apwa, and those of a user's modules.
+
+        Raises Misuse for a module that does not load.
+        """
         registry = cls()
         registry.add(Calculator())
         registry.add(Lookup())
+        for module in modules:
+            for function in load_module(module):
+                registry.add(function)
+                registry.own.append(function.card.name)
+                registry.secrets.update(function.secrets)
         return registry
 
     @property

@@ -48,6 +48,13 @@ class Capability(Protocol):
     @property
     def card(self) -> CapabilityCard: ...
 
+    def portable(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A grant's arguments for a host elsewhere: with what they name of this machine in them.
+
+        Raises BadInput or Misuse if that is not here.
+        """
+        ...
+
     async def start(self) -> None:
         """Once a host: pools, servers."""
         ...

@@ -28,11 +28,14 @@ def cluster_of(limits: Limits, *, detach: bool) -> tuple[str, Limits]:
     named = limits.executor or env.get("APWA_EXECUTOR", "")
     if named.startswith(_SCHEMES):
         return named, replace(limits, executor="ray")
+    there = env.get("RAY_ADDRESS", "")
+    if named == "ray" and there.startswith(_SCHEMES):
+        return there, limits
     if not detach:
         return "", limits
     if limits.executor == "local":
         raise Misuse("a local run cannot be detached", "--detach", "Name a cluster: --executor ray")
-    return env.get("RAY_ADDRESS", "") or "auto", replace(limits, executor="ray")
+    return there or "auto", replace(limits, executor="ray")
 
 
 def begin_detached(

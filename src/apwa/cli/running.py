@@ -29,6 +29,7 @@ def run(
     limits: Limits = _NO_LIMITS,
     looks: Looks = _LOOKS,
     grant: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    module: Annotated[tuple[Path, ...], Parameter(negative=(), show_default=False)] = (),
     limit: int | None = None,
     rows: str | None = None,
     pilot: bool | None = None,
@@ -45,6 +46,8 @@ def run(
         What is wanted, in plain words; or the path of a plan.
     grant
         A capability that the plan's templates may grant their workers.
+    module
+        A Python file or package: its functions marked @apwa.capability may be granted too.
     limit
         Only the first so many rows of each table.
     rows
@@ -63,7 +66,7 @@ def run(
     from apwa.cli.detached import begin_detached, cluster_of
 
     address, limits = cluster_of(limits, detach=detach)
-    settings = _settings(limits, grant, limit, rows, pilot, context, out, reuse=reuse)
+    settings = _settings(limits, grant, module, limit, rows, pilot, context, out, reuse=reuse)
     request = _request(job, tables, "plan" if dry_run else "run")
     if address:
         return begin_detached(address, request, settings, looks, detach=detach)
@@ -82,6 +85,7 @@ def plan(
     limits: Limits = _NO_LIMITS,
     looks: Looks = _LOOKS,
     grant: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    module: Annotated[tuple[Path, ...], Parameter(negative=(), show_default=False)] = (),
     pilot: bool | None = None,
     reuse: bool | None = None,
     context: int | None = None,
@@ -98,6 +102,8 @@ def plan(
         Overwrite an existing file.
     grant
         A capability that the plan's templates may grant their workers.
+    module
+        A Python file or package: its functions marked @apwa.capability may be granted too.
     pilot
         Try the plan on a small sample (default), or not.
     reuse
@@ -109,7 +115,7 @@ def plan(
         from apwa.runs import check_place
 
         check_place(output, force=force)
-    settings = _settings(limits, grant, None, None, pilot, context, _NO_OUTPUT, reuse=reuse)
+    settings = _settings(limits, grant, module, None, None, pilot, context, _NO_OUTPUT, reuse=reuse)
     request = _request(job, tables, "pilot" if settings.pilot else "plan")
     from apwa.cli.drive import drive_new
 
@@ -182,7 +188,7 @@ def demo(*, looks: Looks = _LOOKS) -> int:
     say("The model: practice, rules that only play a model; see docs/practice-model.md")
     say()
     settings = _settings(
-        Limits(model="practice", yes=True), (), None, None, None, None,
+        Limits(model="practice", yes=True), (), (), None, None, None, None,
         Output(output=output, force=True), reuse=False,
     )  # fmt: skip
     request = _request(job, Tables(table=(f"notes={notes}",)), "run")
@@ -197,6 +203,7 @@ def demo(*, looks: Looks = _LOOKS) -> int:
 def _settings(
     limits: Limits,
     grant: tuple[str, ...],
+    module: tuple[Path, ...],
     limit: int | None,
     rows: str | None,
     pilot: bool | None,
@@ -213,6 +220,7 @@ def _settings(
     flags = {
         **limits.changes(),
         "grants": list(grant) or None,
+        "modules": [str(path.absolute()) for path in module] or None,
         "limit": limit,
         "rows": list(_keys(rows)) or None,
         "pilot": pilot,

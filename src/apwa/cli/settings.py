@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from apwa.runs import RunSettings
 
 _SETTABLE = {
-    "model", "manager_model", "grants", "max_cost", "max_tokens", "max_calls", "max_failures",
-    "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice", "parameters",
-    "output_tokens", "endpoints", "executor", "journal", "reuse",
+    "model", "manager_model", "grants", "modules", "max_cost", "max_tokens", "max_calls",
+    "max_failures", "concurrency", "pilot", "yes", "timeout_s", "prices", "context", "practice",
+    "parameters", "output_tokens", "endpoints", "executor", "journal", "reuse",
 }  # fmt: skip
-_ALIASES = {"timeout": "timeout_s", "grant": "grants"}
+_LISTS = ("grant", "grants", "module", "modules")
+_ALIASES = {"timeout": "timeout_s", "grant": "grants", "module": "modules"}
 
 
 def merge(flags: Mapping[str, object], env: Mapping[str, str], here: Path) -> RunSettings:
@@ -46,10 +47,18 @@ def from_file(here: Path) -> tuple[str, dict[str, Any]]:
                     continue  # not ours to complain about
                 raise Misuse(f"this is no TOML: {error}", str(path)) from error
             if name == "apwa.toml":
-                return str(path), content
+                return str(path), _placed(content, folder)
             if "apwa" in content.get("tool", {}):
-                return f"{path} [tool.apwa]", content["tool"]["apwa"]
+                return f"{path} [tool.apwa]", _placed(content["tool"]["apwa"], folder)
     return "", {}
+
+
+def _placed(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths in a file are meant from where it stands."""
+    paths = content.get("modules")
+    if not isinstance(paths, list):
+        return content
+    return content | {"modules": [str(folder / str(path)) for path in cast("list[Any]", paths)]}
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
         if name.startswith("APWA_"):
             setting = name[5:].lower()
             if _ALIASES.get(setting, setting) in _SETTABLE:
-                values[setting] = text.split(",") if setting in ("grant", "grants") else text
+                values[setting] = text.split(",") if setting in _LISTS else text
     return values
 
 

@@ -16,8 +16,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+import msgspec
+import pyarrow as pa
+
 from apwa.capabilities import Registry
 from apwa.models import ChatModel
+from apwa.tables import CellReader
 from apwa.vocabulary import ErrorKind, LeaseItem, Outcome
 from apwa.vocabulary.messages import (
     ALLOTMENT_S,
@@ -107,6 +111,8 @@ class LocalHost:
         self._registry = registry
         self._checks = checks
         self._toolbox = Toolbox(registry)
+        self._cells = CellReader()
+        self._reading = asyncio.Lock()  # of cells
         self._steps: dict[_Step, _Opening] = {}
         self._lanes: dict[str, _Lane] = {}
         self._held: dict[int, _Held] = {}
@@ -268,9 +274,7 @@ class LocalHost:
             held.log = CallLog()
             self._running[held.item.lease_id] = held
             try:
-                assert held.opened is not None
-                outcome = await solve(held.item, held.opened, lane.meter, held.log)
-                self._finish(held, outcome)
+                self._finish(held, await self._work(held))
             except asyncio.CancelledError:
                 if not held.revoked:
                     raise
@@ -278,6 +282,18 @@ class LocalHost:
             finally:
                 held.task = None
                 del self._running[held.item.lease_id]
+
+    async def _work(self, held: _Held) -> Outcome:
+        assert held.opened is not None and held.log is not None
+        item = held.item
+        if item.cells:
+            try:
+                async with self._reading:
+                    values = await asyncio.to_thread(self._cells.filled, item.values, item.cells)
+            except (OSError, pa.ArrowException) as error:
+                return _failed(item, ErrorKind.INTERNAL, f"a cell cannot be read here: {error}")
+            item = msgspec.structs.replace(item, values=values, cells=[])
+        return await solve(item, held.opened, held.lane.meter, held.log)
 
     def _finish(self, held: _Held, outcome: Outcome) -> None:
         if held.revoked:

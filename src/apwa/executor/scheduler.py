@@ -135,9 +135,7 @@ class Scheduler:
             row.lease_id, row.host = lease_id, host
             self._suspects[host] += row.suspect
             leases[lease_id] = row
-            items.append(
-                LeaseItem(lease_id, work.ordinal, work.generation, work.reuse_key, work.values)
-            )
+            items.append(_item(lease_id, work))
         ready.extendleft(reversed(not_here))
         step.leased += len(items)
         step.leased_on[host] += len(items)
@@ -146,7 +144,7 @@ class Scheduler:
     def item_of(self, lease_id: int) -> LeaseItem:
         """A lease once more, for a host that seems not to have got it."""
         work = self.leases[lease_id].work
-        return LeaseItem(lease_id, work.ordinal, work.generation, work.reuse_key, work.values)
+        return _item(lease_id, work)
 
     def due(self, now: float) -> None:
         """Rows whose backoff is over become ready, before rows that were never tried."""
@@ -363,6 +361,12 @@ class Scheduler:
         self._expired[lease_id] = (host, row)
         if len(self._expired) > _REMEMBERED:
             self._expired.popitem(last=False)
+
+
+def _item(lease_id: int, work: Work) -> LeaseItem:
+    return LeaseItem(
+        lease_id, work.ordinal, work.generation, work.reuse_key, work.values, work.cells
+    )
 
 
 def _attempts(row: Row, outcome: Outcome) -> list[Attempt]:

@@ -13,7 +13,7 @@ from typing import Protocol
 from pyroaring import BitMap
 
 from apwa.journal.seam import StoredResult
-from apwa.vocabulary import Usage, Values, WorkSpec
+from apwa.vocabulary import Cell, Usage, Values, WorkSpec
 from apwa.vocabulary.messages import FromHost, ToHost
 
 
@@ -44,6 +44,8 @@ class Host(Protocol):
 class Work:
     """One expanded subtask on its way to the scheduler.
 
+    ``cells``: values that are null here and stand in the table's files, for a host to read.
+
     ``refused`` is set for a row that cannot be worked (unreadable, too long): the executor
     quarantines it as it stands, without a call: (kind, message). ``answered``: an answer that is
     known to do, from an earlier run or an earlier contract: the row takes it, without a call.
@@ -55,6 +57,7 @@ class Work:
     values: Values
     size_bytes: int
     refused: tuple[str, str] | None = None  # (ErrorKind value, message)
+    cells: list[Cell] = field(default_factory=list[Cell])
     answered: StoredResult | None = None
 
 

@@ -183,6 +183,12 @@ class Plan(_Part):
     answer: str = ""
     """The step that is the answer; may be left out where only one step is nobody's source."""
 
+    @property
+    def models(self) -> list[str]:
+        """The models that templates name."""
+        named = {step.model for step in self.steps.values() if isinstance(step, TemplateStep)}
+        return sorted(named - {""})
+
 
 def plan_json_schema() -> dict[str, Any]:
     """The JSON Schema of plan files, for editors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,10 @@ from pyroaring import BitMap
 
 from apwa.capabilities import Registry
 from apwa.executor import Executor, LocalHost
+from apwa.executor.cluster import Baggage
 from apwa.journal import Journal, JournalReader, open_journal
 from apwa.models import ChatModel
-from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec
+from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec, load_plan
 from apwa.runs.directory import RunDirectory, home_secret
 from apwa.runs.earlier import Earlier, EarlierRuns
 from apwa.runs.endpoints import Endpoint, Endpoints
@@ -27,7 +29,7 @@ from apwa.runs.settings import RunSettings
 from apwa.runs.specs import KeptSpec, task_of
 from apwa.runs.stream import Listener, Stream
 from apwa.tables import CheckProcess, SqlProcess, Table
-from apwa.vocabulary import RUN, WorkSpec
+from apwa.vocabulary import RUN, Misuse, WorkSpec
 from apwa.vocabulary.events import AnswersReused, Event
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,16 +48,21 @@ class Desk:
         self.earlier = EarlierRuns(directory)
         self.finishing = False  # no more calls: steps close with what they have
         self.tables: dict[str, Table] = {}
-        self.registry = Registry.builtin()
+        modules = directory.user_modules()
+        self.registry = Registry.builtin(modules)
         self.endpoints = Endpoints(settings, journal, stream.emit)
         self.sql = SqlProcess()
         self.checks = CheckProcess()
         self._models: dict[str, ChatModel] = {}
-        self._hands: Hands = (
-            ClusterHands(self.endpoints.kit, stream.emit, directory.name)
-            if settings.executor == "ray"
-            else LocalHands(LocalHost("local", self._models, self.registry, self.checks))
-        )
+        self._hands: Hands
+        if settings.executor == "ray":
+            read = self.registry.secrets
+            here = {name: os.environ[name] for name in read if name in os.environ}
+            baggage = Baggage(modules, here, self.registry)
+            self._hands = ClusterHands(self.endpoints, baggage, read, stream.emit, directory.name)
+        else:
+            host = LocalHost("local", self._models, self.registry, self.checks)
+            self._hands = LocalHands(host)
         self.executor = Executor(
             self._hands.hosts,
             journal,
@@ -112,6 +119,15 @@ class Desk:
 
     # ---- what executions ask for
 
+    async def open_models(self, plan: str) -> None:
+        """Make clients of all models that the run names, and ``plan``, a plan's text, if any.
+
+        Raises Misuse for a name that is not known, or a missing key.
+        """
+        named = load_plan(plan, "plan")[0].models if plan else []
+        for spec in dict.fromkeys([self.settings.manager_model, *named]):
+            await self.endpoints.opened(self.endpoints.model_named(spec))
+
     async def endpoint(self, spec: str) -> Endpoint:
         endpoint = await self.endpoints.get(spec)
         self._models[endpoint.spec] = endpoint.opened.model
@@ -156,14 +172,26 @@ class Desk:
         return kept.decode()
 
     def grant_cards(self) -> dict[str, GrantCard]:
-        """The capabilities that the user lets this run grant."""
+        """The capabilities that the user lets this run grant: those named, and their own."""
         return {
             card.name: GrantCard(
                 card.name, card.arguments, card.shareable and not card.effects,
                 card.version, card.description,
             )
-            for card in (self.registry.get(name).card for name in self.settings.grants)
+            for card in (self.registry.get(name).card for name in self._grantable())
         }  # fmt: skip
+
+    def _grantable(self) -> list[str]:
+        return list(dict.fromkeys([*self.settings.grants, *self.registry.own]))
+
+    def check_secrets(self) -> None:
+        """Raises Misuse for a secret of the user's functions that is not set where they run."""
+        if self.settings.executor == "ray":
+            return  # a node may have it, and is asked when the cluster is reached
+        for name in sorted(self.registry.secrets - os.environ.keys()):
+            raise Misuse(
+                f"{name} is not set", "environment", "A function of the run's modules reads it."
+            )
 
     async def keep_spec(
         self,

@@ -6,10 +6,11 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from apwa.capabilities import UserModule, pack_module, write_module
 from apwa.journal import JournalPlace
 from apwa.vocabulary import ApwaError, Misuse, RunFailed, is_full, named, new_run_id
 
@@ -47,6 +48,21 @@ class RunDirectory:
     @property
     def tables(self) -> Path:
         return self.path / "tables"
+
+    @property
+    def modules(self) -> Path:
+        return self.path / "modules"
+
+    def user_modules(self) -> list[UserModule]:
+        """The user's modules as they were when the run began."""
+        if not self.modules.is_dir():
+            return []
+        return [pack_module(path) for path in sorted(self.modules.iterdir())]
+
+    def keep_modules(self, modules: Sequence[UserModule]) -> None:
+        """Keep the user's modules with the run, so that it goes on with the same."""
+        for module in modules:
+            write_module(module, self.modules)
 
     @property
     def scratch(self) -> Path:

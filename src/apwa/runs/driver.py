@@ -131,6 +131,9 @@ class Driver:
         return ending
 
     async def _to_the_end(self) -> Ending:
+        plans = self.desk.reader.plans()
+        # all at once, so that the nodes of a cluster are asked for what each of them needs
+        await self.desk.open_models(plans[-1].text if plans else self.request.plan)
         await self.desk.start()
         await self.course.restore()
         try:

@@ -143,6 +143,15 @@ class Endpoints:
         read = self._read[spec].read
         return kit_of(spec, opened, read, self._urls[spec], self._settings.endpoints)
 
+    def kits(self) -> list[tuple[ModelKit, dict[str, str]]]:
+        """The kits of all models that are open."""
+        found = [self.kit(spec) for spec in self._clients]
+        return [kit for kit in found if kit is not None]
+
+    def addresses(self) -> list[str]:
+        """The addresses of all models that are open, as far as they are known."""
+        return sorted({opened.way.address for opened in self._clients.values()} - {""})
+
     async def _traits(self, spec: str, opened: OpenedModel) -> EndpointTraits:
         kept = self._journal.reader.fact(f"traits:{spec}")
         if kept and not self._moved(spec, opened):

@@ -6,14 +6,14 @@ Nothing here holds a table: rows stream from Arrow batches and leave as ``Work``
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyroaring import BitMap
 
 from apwa.executor import Work
 from apwa.plan import canonical_values, user_message
-from apwa.tables import Table, count_tokens, plain_rows
+from apwa.tables import LARGE_CHARS, CellPlaces, Table, count_tokens, plain_rows
 from apwa.vocabulary import ErrorKind, Values, WorkSpec, reuse_key
 
 UNREADABLE = "_unreadable"
@@ -57,7 +57,13 @@ def fit_of(spec: WorkSpec, context: int | None) -> Fit:
 
 
 def expand(
-    spec: WorkSpec, table: Table, todo: BitMap, wanted: Mapping[int, int], fit: Fit
+    spec: WorkSpec,
+    table: Table,
+    todo: BitMap,
+    wanted: Mapping[int, int],
+    fit: Fit,
+    *,
+    by_reference: bool = False,
 ) -> Iterator[list[Work]]:
     """Subtasks of ``todo`` in ordinal order.
 
@@ -67,14 +73,17 @@ def expand(
         todo: Ordinals of the table to work.
         wanted: Generation of each row where that is above 0.
         fit: The context that a row must fit into.
+        by_reference: Say of large cells where they stand, for hosts elsewhere to read.
     """
+    places = CellPlaces(table, spec.columns) if by_reference else None
     for ordinals, batch in _batches(table, spec.columns, todo):
         reasons = _unreadable(batch)
         rows = plain_rows(batch, spec.columns)
-        yield [
+        works = [
             work_of(spec, ordinal, wanted.get(ordinal, 0), values, fit, reason)
             for ordinal, values, reason in zip(ordinals, rows, reasons, strict=True)
         ]
+        yield works if places is None else [_light(work, places) for work in works]
 
 
 def work_of(
@@ -97,6 +106,13 @@ def work_of(
         size_bytes=len(canonical),
         refused=refused,
     )
+
+
+def _light(work: Work, places: CellPlaces) -> Work:
+    if work.size_bytes < LARGE_CHARS or work.refused is not None:
+        return work
+    values, cells = places.without_large(work.ordinal, work.values)
+    return replace(work, values=values, cells=cells) if cells else work
 
 
 def canonical_rows(spec: WorkSpec, table: Table, ordinals: BitMap) -> Iterator[tuple[int, bytes]]:

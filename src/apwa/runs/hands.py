@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from apwa.executor import Executor, Host, LocalHost
-from apwa.executor.cluster import Equip, Fleet, check_nodes, connect, disconnect
-from apwa.models import ModelKit
+from apwa.executor.cluster import (
+    Baggage,
+    Equip,
+    Fleet,
+    Needs,
+    NodeLook,
+    check_nodes,
+    connect,
+    disconnect,
+    unreachable,
+)
+from apwa.runs.endpoints import Endpoints
 from apwa.vocabulary import RunFailed
 from apwa.vocabulary.events import ClusterFound, Event, Trouble
 
@@ -57,23 +68,31 @@ class ClusterHands:
     """As many hosts on a Ray cluster as the work asks for.
 
     Args:
-        kit: Gives what a host needs to open an endpoint's model, and the secrets for it.
+        endpoints: Gives what a host needs to open a model, and the secrets for it.
+        baggage: What every host is given when it begins.
+        secrets: Environment variables that the capabilities read.
         emit: Takes events.
         run: The run's id.
     """
 
     def __init__(
         self,
-        kit: Callable[[str], tuple[ModelKit, dict[str, str]] | None],
+        endpoints: Endpoints,
+        baggage: Baggage,
+        secrets: set[str],
         emit: Callable[[Event], None],
         run: str,
     ) -> None:
         self.hosts: Sequence[Host] = ()
-        self._kit = kit
+        self._endpoints = endpoints
+        self._baggage = baggage
+        self._secrets = secrets
         self._emit = emit
         self._run = run
         self._unfit: set[str] = set()
         self._fleet: Fleet | None = None
+        self._asked: set[asyncio.Task[NodeLook]] = set()
+        self._executor: Executor | None = None
         self._connected = False
 
     async def connect(self) -> None:
@@ -84,7 +103,8 @@ class ClusterHands:
                 cluster.address, cluster.dashboard, cluster.nodes, cluster.resources, cluster.local
             )
         )
-        looks = await check_nodes()
+        needs = await asyncio.to_thread(self._needs)
+        looks, self._asked = await check_nodes(needs, self._hear_late)
         for look in looks:
             if look.words:
                 self._emit(Trouble("cluster", look.words))
@@ -93,14 +113,31 @@ class ClusterHands:
             raise RunFailed(
                 f"no node of the cluster can work: {looks[0].words}",
                 cluster.address,
-                "Have the same Python, Ray and apwa on every node, then resume.",
+                "Have the same Python, Ray and apwa there, and what is missing, then resume.",
             )
 
+    def _hear_late(self, look: NodeLook) -> None:
+        """A node has said late what it has: hosts that are there already may have to go."""
+        if look.words:
+            self._emit(Trouble("cluster", look.words))
+        if look.fit:
+            return
+        self._unfit.add(look.node)
+        if self._executor is not None:
+            for host in self._executor.host_names():
+                if self._executor.node_of(host) == look.node:
+                    self._executor.retire(host)
+
     async def start(self, executor: Executor) -> None:
-        self._fleet = Fleet(executor, self._equip, self._emit, self._run, self._unfit)
+        self._executor = executor
+        self._fleet = Fleet(
+            executor, self._baggage, self._equip, self._emit, self._run, self._unfit
+        )
         await self._fleet.start()
 
     async def stop(self) -> None:
+        for task in self._asked:
+            task.cancel()
         if self._fleet is not None:
             await self._fleet.close()
 
@@ -110,6 +147,14 @@ class ClusterHands:
             with contextlib.suppress(Exception):
                 await disconnect()
 
+    def _needs(self) -> Needs:
+        kits = self._endpoints.kits()
+        only_there = sorted(self._secrets - self._baggage.variables.keys())
+        # what cannot be reached from here either is the endpoint's trouble, not a node's
+        addresses = [a for a in self._endpoints.addresses() if not unreachable(a)]
+        named = [(kit, sorted(read)) for kit, read in kits]
+        return Needs(named, self._baggage.modules, only_there, addresses)
+
     def _equip(self, endpoint: str) -> Equip | None:
-        found = self._kit(endpoint)
+        found = self._endpoints.kit(endpoint)
         return None if found is None else Equip(endpoint, *found)

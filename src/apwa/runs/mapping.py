@@ -43,7 +43,8 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
         earlier = None
         if scope == RUN or step.over in desk.tables:  # of a pilot's own tables, it says nothing
             earlier = await desk.earlier_answers(spec, source.table, todo)
-        batches = expand(spec, source.table, todo, state.wanted, fit)
+        far = desk.settings.executor == "ray"
+        batches = expand(spec, source.table, todo, state.wanted, fit, by_reference=far)
         if kept is not None:
             batches = kept.answering(batches)
         if earlier is not None:

@@ -19,6 +19,7 @@ class RunSettings(msgspec.Struct, frozen=True):
         model: The workers' model, such as ``openai:gpt-5.4-mini``; a template may name another.
         manager_model: The manager's model; empty: the workers'.
         grants: Names of the capabilities that templates of this run may grant.
+        modules: Paths of the user's modules, whose functions may be granted too.
         max_cost: Hard cap in US dollars; ``max_tokens`` and ``max_calls`` likewise. None: no cap.
         max_failures: Share of quarantined rows (after 50 results) at which a step pauses the run.
         concurrency: Ceiling of calls at once to one endpoint, under which the gate still learns.
@@ -46,6 +47,7 @@ class RunSettings(msgspec.Struct, frozen=True):
     model: str = ""
     manager_model: str = ""
     grants: list[str] = []
+    modules: list[str] = []
     max_cost: float | None = None
     max_tokens: int | None = None
     max_calls: int | None = None
@@ -103,6 +105,7 @@ class Settings(TypedDict, total=False):
 
     manager_model: str
     grants: list[str]
+    modules: list[str]
     max_cost: float | None
     max_tokens: int | None
     max_calls: int | None

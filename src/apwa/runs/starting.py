@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from apwa.capabilities import UserModule, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.journal import VARIABLE, check_url
 from apwa.plan import load_plan
@@ -30,10 +31,13 @@ async def begin(
     settings: RunSettings,
     home: Path,
     *,
+    modules: Sequence[UserModule] = (),
     ask: Ask | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Driver:
     """Make a new run: its directory, its snapshots, its journal.
+
+    ``modules``: further modules of the user's, beside those that the settings name.
 
     Raises Misuse, BadInput or PlanError before anything is spent, and leaves nothing behind; also
     RunFailed where the disk is full: there is nothing to resume.
@@ -45,6 +49,7 @@ async def begin(
     request = _with_declared(request)
     if settings.journal:
         check_url(settings.journal)
+    modules = [*modules, *(pack_module(Path(path)) for path in settings.modules)]
     directory = create_run(home)
     if settings.journal:
         directory.journal.keep_url(settings.journal)
@@ -52,11 +57,13 @@ async def begin(
         settings = settings.changed({"journal": directory.journal.shown})
     desk: Desk | None = None
     try:
+        directory.keep_modules(modules)
         desk = await open_desk(directory, settings, list(listeners))
         await desk.keep("request", request)
         driver = Driver(desk, request, ask)
+        desk.check_secrets()
         desk.grant_cards()  # an unknown capability is found here, an unknown model next
-        await desk.endpoints.opened(desk.endpoints.model_named(settings.manager_model))
+        await desk.open_models(request.plan)
         await read_inputs(desk, request.tables)
         driver.course.selection()  # unknown row keys are found here
         if request.plan:

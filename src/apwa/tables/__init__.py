@@ -5,6 +5,7 @@ table once it is written, or calls a model. Queries and checks run in locked chi
 """
 
 from apwa.tables.cards import TableCard, card, clipped, pilot_ordinals, quoted
+from apwa.tables.cells import LARGE_CHARS, CellPlaces, CellReader
 from apwa.tables.read import read_table
 from apwa.tables.sources import find_source
 from apwa.tables.sql_process import CheckProcess, SqlProcess
@@ -14,6 +15,9 @@ from apwa.tables.tokens import count_tokens
 
 __all__ = [
     "CONTENT",
+    "LARGE_CHARS",
+    "CellPlaces",
+    "CellReader",
     "CheckProcess",
     "SqlProblem",
     "SqlProcess",

@@ -31,6 +31,7 @@ from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
 from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Tier, Usage
 from apwa.vocabulary.work import (
     Attempt,
+    Cell,
     ContractSpec,
     Granted,
     LeaseItem,
@@ -51,6 +52,7 @@ __all__ = [
     "BadInput",
     "Cancel",
     "Caps",
+    "Cell",
     "ChangeLimits",
     "Command",
     "ContractSpec",

@@ -77,6 +77,17 @@ class WorkSpec(msgspec.Struct, frozen=True):
         return ",".join(f"{name}={amount:g}" for name, amount in sorted(self.resources.items()))
 
 
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    """Where a large value stands: in a row group of a Parquet file."""
+
+    position: int  # in the subtask's values
+    file: str
+    group: int
+    row: int  # of the group
+    column: str
+    size: int  # characters
+
+
 class LeaseItem(msgspec.Struct, frozen=True, array_like=True):
     """One subtask on its way to a host."""
 
@@ -85,6 +96,7 @@ class LeaseItem(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     reuse_key: bytes
     values: Values
+    cells: list[Cell] = []  # values that are null here and stand elsewhere
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True):

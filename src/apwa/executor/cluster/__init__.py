@@ -7,24 +7,27 @@ detection; leases, pace, budget and retries stay the driver's.
 from apwa.executor.cluster.actor import Equip, HostActor
 from apwa.executor.cluster.connection import (
     Cluster,
-    NodeLook,
-    check_nodes,
     connect,
     disconnect,
     need_ray,
 )
 from apwa.executor.cluster.fleet import Fleet
-from apwa.executor.cluster.host import RayHost
+from apwa.executor.cluster.host import Baggage, RayHost
+from apwa.executor.cluster.nodes import Needs, NodeLook, check_nodes
+from apwa.executor.cluster.reach import unreachable
 
 __all__ = [
+    "Baggage",
     "Cluster",
     "Equip",
     "Fleet",
     "HostActor",
+    "Needs",
     "NodeLook",
     "RayHost",
     "check_nodes",
     "connect",
     "disconnect",
     "need_ray",
+    "unreachable",
 ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import platform
+import os
 import socket
 import time
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 
-from apwa.capabilities import Registry
+from apwa.capabilities import Registry, UserModule
 from apwa.executor.hosts import LocalHost
 from apwa.models import ChatModel, ModelKit, open_kit
 from apwa.tables import CheckProcess
@@ -28,7 +28,10 @@ _WAIT_S = 10.0  # for something to say, before an empty batch is sent
 
 
 class Equip(msgspec.Struct, frozen=True):
-    """A model that the host is to know from now on. Travels among the messages."""
+    """A model that the host is to know from now on. Travels among the messages.
+
+    Secrets travel in calls of the actor only: what it is made of stands in Ray's own records.
+    """
 
     endpoint: str
     kit: ModelKit
@@ -39,15 +42,11 @@ class HostActor:
     """One host of a cluster. Made an actor by ``fleet``; everything is called by ``RayHost``."""
 
     def __init__(self, name: str, profile: str) -> None:
-        import ray
-
+        self._name = name
+        self._profile = profile
         self._models: dict[str, ChatModel] = {}
         self._checks = CheckProcess()
-        node = ray.get_runtime_context().get_node_id()
-        self._host = LocalHost(
-            name, self._models, Registry.builtin(), self._checks, profile=profile, node=node,
-            place=f"node {node[:6]}, {socket.gethostname()}",
-        )  # fmt: skip
+        self._host: LocalHost | None = None  # from ``begin`` on
         self._taken = 0  # last batch of the driver's that was taken
         self._out: list[bytes] = []  # said and not heard of by the driver
         self._sent = 0  # of those, how many are in the last batch
@@ -56,24 +55,49 @@ class HostActor:
         self._news = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
-        """Start the host. Again: nothing."""
-        if self._reading is None:
-            gc.collect()
-            gc.freeze()  # what Ray has loaded is never garbage, and looking through it costs
-            self._reading = asyncio.create_task(self._read())
-            await self._host.start()
+    async def begin(self, modules: list[UserModule], variables: dict[str, str]) -> None:
+        """Start the host. Again: nothing.
+
+        Args:
+            modules: The user's, whose functions may be granted.
+            variables: Environment variables that these read; secrets among them.
+        """
+        if self._host is not None:
+            return
+        os.environ.update(variables)
+        self._host = self._made(Registry.builtin(modules))
+        gc.collect()
+        gc.freeze()  # what Ray has loaded is never garbage, and looking through it costs
+        self._reading = asyncio.create_task(self._read(self._host))
+        await self._host.start()
+
+    def _made(self, registry: Registry) -> LocalHost:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return LocalHost(
+            self._name, self._models, registry, self._checks, profile=self._profile, node=node,
+            place=f"node {node[:6]}, {socket.gethostname()}",
+        )  # fmt: skip
 
     async def take(self, number: int, batch: list[bytes | Equip]) -> None:
         """Take a batch of messages, unless it was taken already."""
-        if number <= self._taken:
-            return
+        if number <= self._taken or self._host is None:
+            return  # nothing but an end is told to a host before it has begun
         self._taken = number
         for part in batch:
             if isinstance(part, Equip):
                 self._equip(part)
             else:
                 self._host.send(decode_to_host(part))
+
+    async def sees(self, file: str, size: int, changed_ns: int) -> bool:
+        """Whether the same file stands under the same path here: a shared disk."""
+        try:
+            found = await asyncio.to_thread(Path(file).stat)
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (size, changed_ns)
 
     async def listen(self, heard: int) -> tuple[int, list[bytes], bool]:
         """The next batch of what the host says: its number, messages, whether it is the last.
@@ -109,7 +133,8 @@ class HostActor:
         self._last = max(now, self._last + GATHER_S)
 
     async def stop(self) -> None:
-        await self._host.stop()
+        if self._host is not None:
+            await self._host.stop()
         for model in self._models.values():
             await model.close()
         await self._checks.close()
@@ -121,24 +146,8 @@ class HostActor:
             return  # the step that needs it will say that this host does not know it
         self._models[equip.endpoint] = opened.model
 
-    async def _read(self) -> None:
-        async for message in self._host.messages():
+    async def _read(self, host: LocalHost) -> None:
+        async for message in host.messages():
             self._out.append(encode(message))
             self._news.set()
         self._news.set()
-
-
-class Versions(msgspec.Struct, frozen=True):
-    """What a node runs."""
-
-    python: str
-    ray: str
-    apwa: str  # empty: it has none
-
-
-def versions_here() -> Versions:
-    try:
-        own = version("apwa")
-    except PackageNotFoundError:
-        own = ""
-    return Versions(platform.python_version(), version("ray"), own)

@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: found, joined or begun; what is there and what is missing, in words."""
+"""The way to a Ray cluster: found, joined or begun."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from apwa.executor.cluster.actor import Versions, versions_here
+from apwa.executor.cluster.reach import unreachable
 from apwa.vocabulary import Misuse, RunFailed
 
 NAMESPACE = "apwa"
-_LOOK_S = 10.0  # for all nodes to say what they run
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,60 +78,20 @@ async def disconnect() -> None:
         await asyncio.to_thread(ray.shutdown)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLook:
-    """What a node said of itself. ``words`` is what does not fit, empty if all does."""
-
-    node: str
-    words: str
-    fit: bool
-
-
-async def check_nodes() -> list[NodeLook]:
-    """Ask every node what it runs, all at once and for a few seconds at most."""
-    ray = need_ray()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(num_cpus=0, max_retries=0)(versions_here)
-    here = versions_here()
-    looks: list[Any] = []
-    for node in await asyncio.to_thread(alive_nodes):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        name = f"{node['NodeID'][:6]} ({node['NodeManagerHostname']})"
-        ref = ask.options(scheduling_strategy=there).remote()
-        looks.append(_node_look(node["NodeID"], name, ref, here))
-    return await asyncio.gather(*looks)
-
-
-async def _node_look(node: str, name: str, ref: Any, here: Versions) -> NodeLook:
-    from ray.exceptions import RayError
-
-    try:
-        there: Versions = await asyncio.wait_for(ref, _LOOK_S)
-    except TimeoutError:
-        words = f"node {name} has not said within {_LOOK_S:g} s what it runs"
-        return NodeLook(node, words, True)  # it may be busy
-    except RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return NodeLook(node, f"node {name} cannot work: {lines[-1]}", False)
-    differs = [
-        f"{what} {theirs or 'is missing'} there, {ours} here"
-        for what, theirs, ours in zip(
-            ("Python", "Ray", "apwa"), _each(there), _each(here), strict=True
-        )
-        if theirs != ours
-    ]
-    words = f"node {name} differs: {'; '.join(differs)}" if differs else ""
-    return NodeLook(node, words, there.apwa == here.apwa)
-
-
-def _each(versions: Versions) -> tuple[str, str, str]:
-    return versions.python, versions.ray, versions.apwa
-
-
 def alive_nodes() -> list[dict[str, Any]]:
     ray = need_ray()
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def draining_nodes() -> set[str]:
+    """Nodes that Ray has been told will end soon: a spot notice, a node given back."""
+    need_ray()
+    from ray._private.state import state
+
+    try:
+        return set(state.get_draining_nodes())
+    except Exception:  # it is no public call, and without it such a node is met when it ends
+        return set()
 
 
 def _init(ray: Any) -> Cluster:
@@ -142,16 +101,32 @@ def _init(ray: Any) -> Cluster:
     # it prints the ends of workers to stdout, which is for answers, and has no setting for it
     vars(ray._private.worker)["_worker_logs_enabled"] = False
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
-    try:
-        context = ray.init("auto", namespace=NAMESPACE, **quiet)
-        began = False
-    except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise  # it was named: another would not do
-        context = ray.init("local", namespace=NAMESPACE, **quiet)
-        began = True
+    address = _address()
+    context = ray.init(address or "local", namespace=NAMESPACE, **quiet)
     url = context.dashboard_url
-    return _look(context.address_info["gcs_address"], f"http://{url}" if url else "", began)
+    return _look(context.address_info["gcs_address"], f"http://{url}" if url else "", not address)
+
+
+def _address() -> str:
+    """The cluster to join: the one that is named, else this machine's own; empty: there is none.
+
+    It is asked for an answer first: Ray would wait a minute for a cluster that has ended, and then
+    end this process. Raises ConnectionError if nobody answers at the one that is named.
+    """
+    from ray._private.services import find_gcs_addresses
+    from ray._private.utils import read_ray_address
+
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
+        return ""
+    if named and named != "auto":
+        if trouble := unreachable(f"ray://{named}"):
+            raise ConnectionError(trouble)
+        return named
+    for found in (read_ray_address(), *find_gcs_addresses()):
+        if found and not unreachable(f"ray://{found}"):
+            return found
+    return ""
 
 
 def _look(address: str, dashboard: str, began: bool) -> Cluster:

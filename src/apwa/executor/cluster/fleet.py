@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apwa.executor.cluster.actor import Equip, HostActor
-from apwa.executor.cluster.connection import alive_nodes, need_ray
-from apwa.executor.cluster.host import RayHost
+from apwa.executor.cluster.connection import alive_nodes, draining_nodes, need_ray
+from apwa.executor.cluster.host import Baggage, RayHost
 from apwa.executor.core import Demand
 from apwa.executor.executor import Executor
 from apwa.vocabulary.events import Event, Trouble
@@ -59,6 +59,7 @@ class Fleet:
 
     Args:
         executor: Is given the hosts.
+        baggage: What every host is given when it begins.
         equip: Gives what a host needs to open an endpoint's model.
         emit: Takes events.
         run: The run's id: hosts are named after it.
@@ -68,17 +69,20 @@ class Fleet:
     def __init__(
         self,
         executor: Executor,
+        baggage: Baggage,
         equip: Equipment,
         emit: Callable[[Event], None],
         run: str,
         unfit: set[str],
     ) -> None:
         self._executor = executor
+        self._baggage = baggage
         self._equip = equip
         self._emit = emit
         self._run = run
         self._unfit = unfit
         self._wings: dict[str, _Wing] = {}
+        self._left: set[str] = set()  # nodes that are drained
         self._numbers = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
         self._actor_class: Any = None
@@ -101,6 +105,9 @@ class Fleet:
             demands = self._executor.demands()
             if demands:
                 nodes = await asyncio.to_thread(alive_nodes)
+                leaving = await asyncio.to_thread(draining_nodes)
+                self._leave(leaving)
+                nodes = [node for node in nodes if node["NodeID"] not in leaving]
                 for profile, demand in demands.items():
                     wing = self._wings.setdefault(profile, _Wing(demand.resources))
                     await self._tend(profile, wing, demand, nodes)
@@ -108,6 +115,17 @@ class Fleet:
                 if profile not in demands:
                     wing.short_since = None
             await asyncio.sleep(_LOOK_S)
+
+    def _leave(self, nodes: set[str]) -> None:
+        """Let the hosts of nodes that will end soon finish what they have begun."""
+        for node in nodes - self._left:
+            self._left.add(node)
+            here = [n for n in self._executor.host_names() if self._executor.node_of(n) == node]
+            self._emit(
+                Trouble("cluster", f"node {node[:6]} is drained: its {len(here)} hosts end first")
+            )
+            for host in here:
+                self._executor.retire(host)
 
     async def _tend(
         self, profile: str, wing: _Wing, demand: Demand, nodes: list[dict[str, Any]]
@@ -162,7 +180,8 @@ class Fleet:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
             del options["scheduling_strategy"]
         actor = self._actor_class.options(**options).remote(name, profile)
-        host = RayHost(name, actor, self._equip, _NodeOf(self._executor, name).is_dead)
+        is_dead = _NodeOf(self._executor, name).is_dead
+        host = RayHost(name, actor, self._baggage, self._equip, is_dead)
         wing.members.append(_Member(host, profile, time.monotonic()))
         await self._executor.add(host)
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from apwa.capabilities import Registry, UserModule
 from apwa.executor.cluster.actor import GATHER_S, Equip
+from apwa.tables import CellReader
+from apwa.vocabulary import ApwaError, Granted, LeaseItem
 from apwa.vocabulary.messages import (
     FromHost,
     Gone,
+    Lease,
     OpenStep,
     ToHost,
     decode_from_host,
@@ -23,12 +32,38 @@ _STOP_S = 3.0
 _MOST_BYTES = 4 << 20  # in one batch to the host, but always one message
 
 
+@dataclass(frozen=True, slots=True)
+class Baggage:
+    """What every host is given when it begins.
+
+    Attributes:
+        modules: The user's, whose functions may be granted.
+        variables: Environment variables that these read; secrets among them.
+        registry: What may be granted. It stays here.
+    """
+
+    modules: list[UserModule]
+    variables: dict[str, str]
+    registry: Registry
+
+    def portable(self, message: OpenStep) -> OpenStep:
+        """A step with all that its grants name of this machine, such as a lookup's file."""
+        grants: list[Granted] = []
+        for grant in message.spec.grants:
+            with contextlib.suppress(ApwaError):  # a host that opens it will say the same
+                arguments = self.registry.get(grant.name).portable(grant.arguments)
+                grant = msgspec.structs.replace(grant, arguments=arguments)
+            grants.append(grant)
+        return OpenStep(message.scope, msgspec.structs.replace(message.spec, grants=grants))
+
+
 class RayHost:
     """A Host in an actor.
 
     Args:
         name: The host's name in messages.
         actor: Its handle.
+        baggage: What it is given when it begins.
         equip: Gives what a host needs to open an endpoint's model; None if it needs nothing.
         node_is_dead: Whether the actor's node has ended too.
     """
@@ -37,15 +72,19 @@ class RayHost:
         self,
         name: str,
         actor: Any,
+        baggage: Baggage,
         equip: Callable[[str], Equip | None],
         node_is_dead: Callable[[], bool],
     ) -> None:
         self._name = name
         self._actor = actor
+        self._baggage = baggage
         self._equip = equip
         self._node_is_dead = node_is_dead
         self._equipped: dict[str, Equip] = {}
-        self._out: list[bytes | Equip] = []
+        self._out: deque[bytes | Equip | Lease] = deque()  # a lease with cells is not yet encoded
+        self._seen: dict[str, bool] = {}  # files of cells, and whether the host sees the same
+        self._cells = CellReader()
         self._news = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._begun = False
@@ -64,7 +103,11 @@ class RayHost:
             if equip is not None and equip != self._equipped.get(equip.endpoint):
                 self._equipped[equip.endpoint] = equip
                 self._out.append(equip)
-        self._out.append(encode(message))
+            message = self._baggage.portable(message)
+        if isinstance(message, Lease) and any(item.cells for item in message.items):
+            self._out.append(message)
+        else:
+            self._out.append(encode(message))
         self._news.set()
 
     async def messages(self) -> AsyncIterator[FromHost]:
@@ -74,7 +117,8 @@ class RayHost:
         while not ended:
             try:
                 if not self._begun:
-                    await self._actor.begin.remote()
+                    baggage = self._baggage
+                    await self._actor.begin.remote(baggage.modules, baggage.variables)
                     self._begun = True
                 number, batch, ended = await self._actor.listen.remote(heard)
             except ActorDiedError as error:
@@ -104,7 +148,7 @@ class RayHost:
         await asyncio.to_thread(ray.kill, self._actor, no_restart=True)
 
     async def _send(self) -> None:
-        from ray.exceptions import ActorUnavailableError, RayError
+        from ray.exceptions import RayError
 
         number, last = 0, 0.0
         while True:
@@ -114,27 +158,75 @@ class RayHost:
                 await asyncio.sleep(early)
             last = time.monotonic()
             while self._out:
-                batch = self._next_batch()
-                number += 1
-                while True:
-                    try:
-                        await self._actor.take.remote(number, batch)
-                        break
-                    except ActorUnavailableError:
-                        await asyncio.sleep(_AGAIN_S)
-                    except RayError:
-                        return  # whoever listens hears of it too
+                try:
+                    batch = await self._next_batch()
+                    number += 1
+                    await self._again(lambda n=number, b=batch: self._actor.take.remote(n, b))
+                except RayError:
+                    return  # whoever listens hears of it too
 
-    def _next_batch(self) -> list[bytes | Equip]:
-        size = count = 0
-        for part in self._out:
-            size += len(part) if isinstance(part, bytes) else 0
-            if count and size > _MOST_BYTES:
+    async def _again(self, call: Callable[[], Any]) -> Any:
+        """Make a call of the actor's until Ray has made it. Raises RayError if it never will."""
+        from ray.exceptions import ActorUnavailableError
+
+        while True:
+            try:
+                return await call()
+            except ActorUnavailableError:
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _next_batch(self) -> list[bytes | Equip]:
+        batch: list[bytes | Equip] = []
+        size = 0
+        while self._out:
+            part = self._out[0]
+            if isinstance(part, Lease):
+                part = await self._encoded(part)
+            if isinstance(part, bytes):
+                size += len(part)
+            if batch and size > _MOST_BYTES:
                 break
-            count += 1
-        batch = self._out[:count]
-        del self._out[:count]
+            batch.append(part)
+            self._out.popleft()
         return batch
+
+    async def _encoded(self, lease: Lease) -> bytes:
+        """A lease's message, the first of those waiting. Cells that the host does not see are
+        read here: if they are many, the rest of the lease goes in a message of its own."""
+        files = {cell.file for item in lease.items for cell in item.cells}
+        for file in files - self._seen.keys():
+            about = await asyncio.to_thread(_about, file)
+            self._seen[file] = await self._again(
+                lambda f=file, a=about: self._actor.sees.remote(f, *a)
+            )
+        if not all(self._seen[file] for file in files):
+            lease = await self._filled(lease)
+        self._out[0] = data = encode(lease)
+        return data
+
+    async def _filled(self, lease: Lease) -> Lease:
+        items: list[LeaseItem] = []
+        size = 0
+        for item in lease.items:
+            size += sum(cell.size for cell in item.cells)
+            if items and size > _MOST_BYTES:
+                rest = msgspec.structs.replace(lease, items=lease.items[len(items) :])
+                self._out.insert(1, rest)
+                break
+            with contextlib.suppress(OSError):  # who works it will fail to read it, and say so
+                values = await asyncio.to_thread(self._cells.filled, item.values, item.cells)
+                item = msgspec.structs.replace(item, values=values, cells=[])
+            items.append(item)
+        return msgspec.structs.replace(lease, items=items)
+
+
+def _about(file: str) -> tuple[int, int]:
+    """What tells a file from another of the same path: its size, and when it was changed (ns)."""
+    try:
+        about = Path(file).stat()
+    except OSError:
+        return -1, 0  # nobody sees it
+    return about.st_size, about.st_mtime_ns
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from apwa.capabilities import Registry, UserModule, load_module, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.models import EndpointSettings, ModelSettings, ReadVariables, kit_of, open_model
-from apwa.plan import TemplateStep, load_plan
+from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
@@ -42,6 +43,7 @@ class DetachedRun:
     address: str
     models: list[str]
     endpoints: dict[str, EndpointSettings]
+    secrets: list[str]
     record: Path
 
     def forget(self) -> None:
@@ -52,6 +54,7 @@ class _Record(msgspec.Struct, frozen=True):
     address: str
     models: list[str]  # whose keys it needs again to go on
     endpoints: dict[str, EndpointSettings] = {}
+    secrets: list[str] = []  # variables that the functions of its modules read
 
 
 def detached_runs(home: Path) -> list[DetachedRun]:
@@ -59,7 +62,8 @@ def detached_runs(home: Path) -> list[DetachedRun]:
     found: list[DetachedRun] = []
     for path in sorted((home / "detached").glob("*.json")):
         record = msgspec.json.decode(path.read_bytes(), type=_Record)
-        found.append(DetachedRun(path.stem, record.address, record.models, record.endpoints, path))
+        about = (record.models, record.endpoints, record.secrets)
+        found.append(DetachedRun(path.stem, record.address, *about, path))
     return found
 
 
@@ -92,22 +96,25 @@ class Cluster:
     def begin(self, request: RunRequest, settings: RunSettings, home: Path) -> str:
         """Begin a run; its id. Raises what is wrong with it before anything is spent."""
         tables = [self._table(source) for source in request.tables]
-        request = msgspec.structs.replace(request, tables=tables)
-        settings = msgspec.structs.replace(settings, executor="ray")
+        request = msgspec.structs.replace(request, tables=tables, plan=_portable(request))
+        modules = [pack_module(Path(path)) for path in settings.modules]
+        secrets = _secrets(modules)
         models, endpoints = _models(request, settings), settings.endpoints
         variables, described = _variables(models, endpoints)
-        settings = msgspec.structs.replace(settings, endpoints=described)
-        name = self._order(Order(request, settings), variables)
+        settings = msgspec.structs.replace(
+            settings, executor="ray", modules=[], endpoints=described
+        )
+        name = self._order(Order(request, settings, modules), variables | _set_here(secrets))
         record = home / "detached" / f"{name}.json"
         record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        record.write_bytes(msgspec.json.encode(_Record(self.address, models, endpoints)))
+        record.write_bytes(msgspec.json.encode(_Record(self.address, models, endpoints, secrets)))
         return name
 
     def go_on(self, order: Order, run: DetachedRun) -> str:
         """Go on with a run; its id."""
         changed = [str(order.changes.get(name) or "") for name in ("model", "manager_model")]
         variables, _ = _variables([*run.models, *changed], run.endpoints)
-        return self._order(order, variables)
+        return self._order(order, variables | _set_here(run.secrets))
 
     def _order(self, order: Order, variables: dict[str, str]) -> str:
         token = self.ask("order", msgspec.msgpack.encode(order), variables)
@@ -268,8 +275,29 @@ def _models(request: RunRequest, settings: RunSettings) -> list[str]:
     specs = [settings.model, settings.manager_model]
     if request.plan:
         plan, _ = load_plan(request.plan, request.plan_source or "plan")
-        specs += [step.model for step in plan.steps.values() if isinstance(step, TemplateStep)]
+        specs += plan.models
     return sorted({spec for spec in specs if spec})
+
+
+def _portable(request: RunRequest) -> str:
+    """The plan's text with what its grants name of this machine in it; as it is if that is none.
+
+    Raises BadInput or Misuse for a file that is not here.
+    """
+    if not request.plan:
+        return ""
+    plan, _ = load_plan(request.plan, request.plan_source or "plan")
+    registry = Registry.builtin()
+    changed = False
+    for step in plan.steps.values():
+        if not isinstance(step, TemplateStep):
+            continue
+        for name, arguments in step.grant.items():
+            if name in registry.names and (given := arguments or {}) != (
+                packed := registry.get(name).portable(given)
+            ):
+                step.grant[name], changed = packed, True
+    return dump_plan(plan) if changed else request.plan
 
 
 def _variables(
@@ -286,6 +314,19 @@ def _variables(
             variables |= values
             described = kit.endpoints
     return variables, described
+
+
+def _secrets(modules: Sequence[UserModule]) -> list[str]:
+    """The variables that functions of modules read, as far as they load here."""
+    found: set[str] = set()
+    for module in modules:
+        with contextlib.suppress(Misuse):  # what it imports may be there
+            found |= {name for function in load_module(module) for name in function.secrets}
+    return sorted(found)
+
+
+def _set_here(names: Sequence[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _digest(path: Path) -> str:

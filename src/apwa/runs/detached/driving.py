@@ -46,7 +46,7 @@ async def _drive(order: Order, tell: Any) -> int:
 async def _driver(order: Order) -> Driver:
     home = home_of(os.environ)
     if order.request is not None and order.settings is not None:
-        return await begin(order.request, order.settings, home)
+        return await begin(order.request, order.settings, home, modules=order.modules)
     directory = find_run(home, order.run)
     return await take_up(directory, order.changes, again=order.again, plan=order.plan)
 

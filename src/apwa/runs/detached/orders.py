@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from apwa.capabilities import UserModule
 from apwa.runs.again import Again
 from apwa.runs.settings import RunRequest, RunSettings
 
@@ -14,7 +15,7 @@ class Order(msgspec.Struct, frozen=True):
     """A new run, or one to go on with. Secrets are kept apart.
 
     Attributes:
-        request, settings: Of a new run.
+        request, settings, modules: Of a new run; the modules are the user's.
         run: The id of a run to go on with.
         changes: Settings that differ from now on.
         again: Rows to work anew.
@@ -23,6 +24,7 @@ class Order(msgspec.Struct, frozen=True):
 
     request: RunRequest | None = None
     settings: RunSettings | None = None
+    modules: list[UserModule] = []
     run: str = ""
     changes: dict[str, Any] = {}
     again: Again | None = None

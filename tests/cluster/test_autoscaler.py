@@ -1,0 +1,122 @@
+"""Ray's autoscaler: nodes come as hosts find no room, and go when hosts are given back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apwa.vocabulary.events import ClusterFound, HostChanged
+
+from .conftest import Apwa, Counting
+
+pytestmark = [pytest.mark.timeout(300)]
+
+PORT = 6379  # Ray's provider of make-believe machines looks for its head here
+
+
+class Growing:
+    """A head without CPUs whose autoscaler begins real raylets on this machine, and ends them."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="apwa-as-", dir="/tmp"))  # sockets: short names
+        workers = {"CPU": 1, "object_store_memory": 80 << 20}
+        config = {
+            "cluster_name": "apwa-tests",
+            "max_workers": 2,
+            "provider": {"type": "fake_multinode"},
+            "head_node_type": "head",
+            "available_node_types": {
+                "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                "worker": {
+                    "resources": workers, "node_config": {}, "min_workers": 0, "max_workers": 2,
+                },
+            },
+            "upscaling_speed": 1.0,
+            "idle_timeout_minutes": 0.1,
+            "auth": {},
+            "file_mounts": {},
+            "cluster_synced_files": [],
+            "file_mounts_sync_continuously": False,
+            "initialization_commands": [],
+            "setup_commands": [],
+            "head_setup_commands": [],
+            "worker_setup_commands": [],
+            "head_start_ray_commands": [],
+            "worker_start_ray_commands": [],
+        }  # fmt: skip
+        (self.folder / "config.json").write_text(json.dumps(config))
+        self.address = f"127.0.0.1:{PORT}"
+        ray_command = Path(sys.executable).with_name("ray")
+        subprocess.run(
+            [str(ray_command), "start", "--head", f"--port={PORT}", "--num-cpus=0",
+             f"--temp-dir={self.folder}/r", f"--autoscaling-config={self.folder}/config.json",
+             "--include-dashboard=false", "--object-store-memory=80000000"],
+            env=os.environ | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"},
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def processes(self, what: str = "") -> list[int]:
+        """The cluster's processes: those that name its folder."""
+        found: list[int] = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = path.read_bytes()
+                if str(self.folder).encode() in line and what.encode() in line:
+                    found.append(int(path.parent.name))
+        return found
+
+    def raylets(self) -> int:
+        return len(self.processes("raylet/raylet"))
+
+    def end(self) -> None:
+        for _ in range(3):
+            for process in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def growing() -> Iterator[Growing]:
+    made = Growing()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def apwa(tmp_path: Path, endpoint: Counting, growing: Growing) -> Iterator[Apwa]:
+    made = Apwa(tmp_path, endpoint, growing.address)
+    yield made
+    made.close()
+
+
+async def test_nodes_come_for_the_work_and_go_after_it(
+    apwa: Apwa, endpoint: Counting, growing: Growing
+) -> None:
+    rows = 600
+    endpoint.latency_s = 0.3
+    apwa.table(rows)
+    assert growing.raylets() == 1
+    run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
+    assert await apwa.ended(run, within_s=150) == 0, apwa.words
+    assert len(endpoint.calls) == rows and endpoint.repeated == 0
+    with apwa.reader() as reader:
+        events = [numbered.event for numbered in reader.events()]
+    [cluster] = [e for e in events if isinstance(e, ClusterFound)]
+    assert cluster.nodes == 1
+    joined = [e for e in events if isinstance(e, HostChanged) and e.change == "joined"]
+    assert joined  # where no node had room for one when the run began
+    async with asyncio.timeout(60):
+        while growing.raylets() > 1:
+            await asyncio.sleep(0.5)

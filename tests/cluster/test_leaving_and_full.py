@@ -1,0 +1,114 @@
+"""Nodes that are drained, object stores that are full, tables that are larger than these."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench.large_table import measure
+
+from apwa.vocabulary.events import HostChanged
+
+from .conftest import Apwa, Counting, Nodes
+
+pytestmark = [pytest.mark.timeout(300)]
+
+
+async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 1200
+    endpoint.latency_s = 1.0
+    apwa.table(rows)
+    doomed = nodes.add()
+    nodes.add()
+    run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
+    await apwa.until(lambda: len(endpoint.calls) > 100)
+    await apwa.until(lambda: len(_changes(apwa, "joined")) == 2)
+    ray = Path(sys.executable).with_name("ray")
+    drained = await asyncio.create_subprocess_exec(
+        str(ray), "drain-node", "--address", nodes.address, "--node-id", doomed.node_id,
+        "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a spot notice",
+        "--deadline-remaining-seconds", "60", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert await drained.wait() == 0
+    await apwa.until(lambda: len(_changes(apwa, "left")) == 1)
+    nodes.add()
+    assert await apwa.ended(run) == 0, apwa.words
+    assert f"node {doomed.node_id[:6]} is drained" in apwa.words
+    assert len(endpoint.calls) == rows and endpoint.repeated == 0
+    assert not _changes(apwa, "lost")
+
+
+async def test_a_node_that_is_told_to_end_loses_nothing_but_what_it_had_in_flight(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 1200
+    endpoint.latency_s = 0.5
+    apwa.table(rows)
+    doomed = nodes.add()
+    nodes.add()
+    run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
+    await apwa.until(lambda: len(endpoint.calls) > 100)
+    await apwa.until(lambda: len(_changes(apwa, "joined")) == 2)
+    nodes.cluster.remove_node(doomed, allow_graceful=True)  # SIGTERM, as a container gets it
+    assert await apwa.ended(run) == 0, apwa.words
+    assert len(endpoint.calls) == rows and endpoint.repeated <= 48
+
+
+@pytest.mark.parametrize(("mb", "apart"), [(100, True), (30, False)])
+async def test_a_table_larger_than_the_object_store_is_worked(mb: int, apart: bool) -> None:
+    found = await measure(mb, 76, 2, apart=apart)
+    assert found.exact, found.words
+    assert found.rows == mb * 10
+
+
+HOG = """
+import sys, time
+import numpy, ray
+ray.init(sys.argv[1], namespace="hog", log_to_driver=False, logging_level="error")
+
+@ray.remote(num_cpus=0, resources={"here": 0.01})
+def much(n):
+    return numpy.full(8 << 20, n, numpy.uint8)
+
+held = [much.remote(n) for n in range(24)]  # 192 MB in a store of 80 MB, all of it wanted
+ray.wait(held, num_returns=len(held))
+print("full", flush=True)
+while True:
+    n = int(time.time()) % len(held)
+    assert ray.get(held[n])[0] == n
+    time.sleep(0.1)
+"""
+
+
+async def test_a_full_object_store_stops_nobody(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    rows = 1500
+    apwa.table(rows)
+    nodes.cluster.add_node(num_cpus=1, object_store_memory=80 << 20, resources={"here": 1})
+    hog = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOG, nodes.address, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert hog.stdout is not None
+        async with asyncio.timeout(100):
+            assert await hog.stdout.readline() == b"full\n"
+        run = await apwa.run("--concurrency", "32", "-o", "out.jsonl")
+        assert await apwa.ended(run) == 0, apwa.words
+        assert len(endpoint.calls) == rows and endpoint.repeated == 0
+        assert hog.returncode is None
+    finally:
+        if hog.returncode is None:
+            hog.kill()
+        await hog.wait()
+
+
+def _changes(apwa: Apwa, change: str) -> list[HostChanged]:
+    with apwa.reader() as reader:
+        events = [numbered.event for numbered in reader.events()]
+    return [e for e in events if isinstance(e, HostChanged) and e.change == change]
