@@ -61,7 +61,7 @@ class Driver:
         self._exit_code = 130
         self._task: asyncio.Task[Ending] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._began = asyncio.get_running_loop().time()
+        self._began = 0.0  # when the work of this driver began, by the loop's clock
 
     # ---- stopping
 
@@ -107,6 +107,7 @@ class Driver:
     async def _work(self, at_plan: AtPlan | None) -> Ending:
         desk = self.desk
         control = asyncio.create_task(self._watch_control(), name="control")
+        self._began = asyncio.get_running_loop().time()
         self._start_timer(self.desk.settings.timeout_s)
         self._task = asyncio.create_task(self._to_the_end(), name="run")
         try:
