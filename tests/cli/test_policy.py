@@ -143,6 +143,8 @@ def test_a_manager_is_shown_no_value_that_may_not_go_to_it(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "the manager is shown no values of notes: name" in ended.stderr
+    plan = next((tmp_path / "home").glob("runs/*/plan.yaml")).read_text()
+    assert "policy:" in plan and "notes.name" in plan, "whoever runs it again is held to it too"
     assert len(manager.bodies()) >= 4
     assert not any(CANARY in body for body in manager.bodies())
     assert sum(CANARY in body for body in workers.bodies()) >= 8

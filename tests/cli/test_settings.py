@@ -30,6 +30,18 @@ def test_prices_come_from_the_file(tmp_path: Path) -> None:
     assert merge({}, {}, tmp_path).prices == {"openai:x": {"input": 0.25, "output": 2.0}}
 
 
+def test_a_flag_takes_back_no_rule_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "apwa.toml").write_text(
+        '[policy]\n"a.x" = ["local", "openai:*"]\n"*" = ["local"]\n'
+    )
+    assert merge({"policy": None}, {}, tmp_path).policy == {
+        "a.x": ["local", "openai:*"],
+        "*": ["local"],
+    }
+    more = {"policy": {"a.x": ["openai:*", "ollama:*"], "b.y": []}}
+    assert merge(more, {}, tmp_path).policy == {"a.x": ["openai:*"], "*": ["local"], "b.y": []}
+
+
 def test_endpoints_and_parameters_come_from_the_file(tmp_path: Path) -> None:
     (tmp_path / "apwa.toml").write_text(
         "output_tokens = 900\n[parameters]\ntemperature = 0.2\n[endpoints.corp]\n"

@@ -58,6 +58,15 @@ def kept_rules(desk: Desk) -> KeptRules:
     return desk.kept("policy", KeptRules) or KeptRules()
 
 
+def carried(desk: Desk) -> dict[str, list[str]]:
+    """The rules of the settings that a manager's plan takes along, for whoever runs it again."""
+    return {
+        columns: list(endpoints)
+        for columns, endpoints in desk.settings.policy.items()
+        if "." not in columns or "*" in (table := columns.partition(".")[0]) or table in desk.tables
+    }
+
+
 def policy_of(desk: Desk) -> Policy | None:
     """The run's policy as it stands; None if it has no rules."""
     rules, request = kept_rules(desk).rules, desk.kept("request", RunRequest)

@@ -11,6 +11,7 @@ from apwa.manager import ToolAnswer
 from apwa.plan import plan_from
 from apwa.runs.contents import previewed
 from apwa.runs.course import Course
+from apwa.runs.policy import carried
 from apwa.runs.reporting import failures_shown, pilot_text, run_text
 from apwa.runs.untrusted import some_done, untrusted
 from apwa.tables import SqlProblem, Table, card, pilot_ordinals
@@ -103,6 +104,7 @@ class RunWorkbench:
                 merged[name] = step
         try:
             plan, places = plan_from(merged, answer, self._course.request.job, {})
+            plan = plan.model_copy(update={"policy": carried(self._desk)})
             checked = await self._course.check(plan, places, by_manager=True)
         except PlanError as error:
             self._course.steps = merged  # kept, so that the manager need only send what it mends
