@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,42 @@ def test_what_nobody_has_kept_is_null_to_whoever_looks(tmp_path: Path) -> None:
     assert [part.text for part in kept.parts("docs", [0, 2])] == [None, None]
     assert not kept.have("docs", 0, 9)
     kept.close()
+
+
+_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from apwa.tables import Documents, read_table
+from apwa.vocabulary import Paused
+folder, into = map(Path, sys.argv[1:])
+table = read_table("docs", folder, into / "docs")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+documents = Documents(into / "content.db")
+try:
+    documents.ensure(table, range(table.rows))
+except Paused as full:
+    print("paused:", full.what)
+finally:
+    documents.close()
+"""
+
+
+def test_a_full_disk_pauses_the_run_and_the_rest_is_read_later(tmp_path: Path) -> None:
+    place = tmp_path / "docs"
+    place.mkdir()
+    for number in range(40):
+        (place / f"{number:02d}.html").write_text(f"<p>{number} " + "word " * 10_000)
+    ended = subprocess.run(
+        [sys.executable, "-c", _FULL, str(place), str(tmp_path / "run")],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert ended.stdout.startswith("paused: what files hold cannot be kept"), ended.stderr
+    table = listed(place, tmp_path)
+    documents = Documents(tmp_path / "run" / "content.db")
+    kept = len(documents.kept(table))
+    documents.ensure(table, range(40))
+    documents.close()
+    assert kept < 40
+    rows = rows_of(table)
+    assert [row["text"].split()[0] for row in rows] == [str(n) for n in range(40)]
