@@ -124,6 +124,8 @@ def test_no_query_of_an_address_is_kept_or_shown(
     for looked in (apwa("show", "last"), apwa("runs")):
         assert looked.returncode == 0
     assert find(tmp_path) == []
+    unnamed = apwa("run", "plan.yaml", "--table", address, "--yes", "--model", "practice")
+    assert unnamed.returncode == 0, unnamed.stderr  # its name is that of the file
     server.content = b"id,text\n"
     server.headers = {"content-type": "text/html"}
     refused = apwa(*run_over(f"notes={address}", "--model", "practice", "--force"))

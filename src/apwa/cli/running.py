@@ -258,7 +258,7 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
     named: dict[str, str] = {}
     for given in tables.table:
         name, mark, path = given.partition("=")
-        if not mark:
+        if not mark or is_address(given):  # a query has such marks too
             name, path = _name_of(given), given
         if not name.isidentifier():
             raise Misuse(f"{name!r} is no name of a table", "--table", "Write NAME=PATH.")
