@@ -182,8 +182,8 @@ def test_a_selection_holds_through_a_join(apwa: Apwa, tmp_path: Path) -> None:
 def test_a_timeout_pauses_and_the_run_goes_on(apwa: Apwa, tmp_path: Path, practice) -> None:
     write_notes(tmp_path / "notes.jsonl", 300)
     (tmp_path / "plan.yaml").write_text(PLAN)
-    served = practice("latency=100")
-    ended = apwa(*run_arguments("plan.yaml", served.model, "--concurrency", "8", "--timeout", "2"))
+    served = practice("latency=400")
+    ended = apwa(*run_arguments("plan.yaml", served.model, "--concurrency", "8", "--timeout", "8"))
     assert ended.returncode == 4, ended.stderr
     assert "apwa resume" in ended.stderr
     assert not (tmp_path / "out.jsonl").exists()
