@@ -14,7 +14,7 @@ from pyroaring import BitMap
 from apwa.plan import Reduce
 from apwa.runs.expand import Fit, expand
 from apwa.runs.long_rows import LongRows, long_nodes, long_rows
-from apwa.tables import Table, count_tokens, read_table
+from apwa.tables import Documents, Table, count_tokens, read_table
 from apwa.vocabulary import ContractSpec, TagSpec, WorkSpec
 
 SPEC = WorkSpec(
@@ -29,7 +29,9 @@ def table_of(texts: list[str], folder: Path) -> Table:
 
 
 def refused(table: Table, rows: BitMap, fit: Fit) -> int:
-    return sum(w.refused is not None for works in expand(SPEC, table, rows, {}, fit) for w in works)
+    documents = Documents(table.files[0].with_name("content.db"))
+    batches = expand(SPEC, table, rows, {}, fit, documents)
+    return sum(work.refused is not None for works in batches for work in works)
 
 
 @settings(max_examples=30, deadline=None)
