@@ -1,5 +1,7 @@
 """Kinds, identities, errors, commands and events: the small promises of the vocabulary."""
 
+import time
+
 import msgspec
 import pytest
 
@@ -41,6 +43,9 @@ def test_equal_requests_have_equal_reuse_keys_and_others_do_not():
 
 def test_run_ids_differ_within_one_second():
     assert len({new_run_id() for _ in range(100)}) > 90
+    earlier = new_run_id()
+    time.sleep(0.005)
+    assert earlier < new_run_id()
 
 
 def test_an_error_says_what_where_and_what_to_do():
