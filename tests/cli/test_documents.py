@@ -97,7 +97,7 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
             practice().model, "--yes", "-o", "out.jsonl",
         )  # fmt: skip
     assert ended.returncode == 3, ended.stderr
-    assert "12 = 9 done + 3 quarantined + 0 skipped" in ended.stderr
+    assert "12 rows = 9 done + 3 quarantined + 0 skipped" in ended.stderr
     rows = {str(row["file"]): row for row in read_rows(tmp_path / "out.jsonl")}
     assert len(rows) == 12 and "text" not in rows["note.eml"]
     reasons = {name: str(row["_error"]) for name, row in rows.items() if row["_error"]}
@@ -111,7 +111,7 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
 
     (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
     again = apwa("retry", "-o", "out.jsonl", "--force")
-    assert "12 = 10 done + 2 quarantined + 0 skipped" in again.stderr, again.stderr
+    assert "12 rows = 10 done + 2 quarantined + 0 skipped" in again.stderr, again.stderr
 
 
 def _kept(at: Path) -> int:
@@ -279,7 +279,7 @@ def test_a_limit_reads_only_what_it_takes(apwa: Apwa, tmp_path: Path, practice: 
         "--limit", "3", "-o", "out.jsonl",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert "50 = 3 done + 0 quarantined + 47 skipped" in ended.stderr
+    assert "50 rows = 3 done + 0 quarantined + 47 skipped" in ended.stderr
     assert _kept(tmp_path) == 3
 
 

@@ -107,7 +107,7 @@ async def test_nodes_come_for_the_work_and_go_after_it(
     rows = 600
     endpoint.latency_s = 0.3
     apwa.table(rows)
-    assert growing.raylets() == 1
+    await apwa.until(lambda: growing.raylets() == 1)  # the head's alone
     run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
     assert await apwa.ended(run, within_s=150) == 0, apwa.words
     assert len(endpoint.calls) == rows and endpoint.repeated == 0

@@ -197,6 +197,7 @@ async def test_a_plan_runs_over_it(
 ) -> None:
     for name, value in _env(monkeypatch, served).items():
         monkeypatch.setenv(name, value)
+    served.counting = True  # else it would be one that cuts prompts
     (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "row {n}"}}\n' for n in range(8)))
     (tmp_path / "plan.yaml").write_text(
         "apwa: 1\nsteps:\n  s:\n    template: Label {{text}}.\n    over: t\n"

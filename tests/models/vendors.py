@@ -26,6 +26,7 @@ class Vendors:
         self.url = ""
         self.bodies: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.counting = False  # whether Anthropic's usage follows what it was sent
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         body: Json = await request.json()
@@ -41,6 +42,8 @@ class Vendors:
         limited = "LIMIT REACHED" in text
         call = _call(vendor, body, text)
         made = _REPLIES[vendor](call, limited)
+        if self.counting and vendor == "anthropic":
+            made["usage"]["input_tokens"] = len(text) // 3
         if not stream:
             return web.json_response(made)
         kind = "text/event-stream"

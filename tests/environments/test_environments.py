@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import (
+from tests.environments.conftest import (
     EXTRAS,
     FOR_USERS,
     HEAVY,
@@ -19,7 +19,7 @@ from tests.packaging.conftest import (
     run,
 )
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.environments, pytest.mark.timeout(900)]
 
 PLAN = """\
 apwa: 1
@@ -77,6 +77,23 @@ def test_what_needs_an_extra_names_it_and_nothing_is_begun(
     assert f"apwa[{extra}]" in ended.stderr and "Traceback" not in ended.stderr
     runs = tmp_path / "home" / "runs"
     assert not runs.exists() or not list(runs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"), [("docs", "letter.pdf"), ("docs", "page.html"), ("excel", "book.xlsx")]
+)
+def test_a_table_that_needs_an_extra_names_it(
+    core: Environment, tmp_path: Path, extra: str, name: str
+) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / name).write_bytes(b"%PDF-1.4 or whatever else")
+    ended = core.apwa(
+        "run", "plan.yaml", "--table", f"lines={name}", "--yes", "--model", "practice",
+        cwd=tmp_path, APWA_HOME=str(tmp_path / "home"),
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert f"apwa[{extra}]" in ended.stderr and "Traceback" not in ended.stderr
+    assert not list((tmp_path / "home" / "runs").glob("*"))
 
 
 @pytest.mark.parametrize("extra", [extra for extra in FOR_USERS if extra not in HEAVY])
