@@ -84,7 +84,7 @@ async def handle(request: web.Request) -> web.Response:
     inside = text[text.find(">") + 1 : text.rfind("</")].strip("\n")
     message = {"role": "assistant", "content": json.dumps({"digest": digest(inside)})}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    usage = {"prompt_tokens": len(text), "completion_tokens": 9}
+    usage = {"prompt_tokens": len(str(body)), "completion_tokens": 9}
     return web.json_response({"id": "x", "model": "digests", "choices": [choice], "usage": usage})
 
 

@@ -66,7 +66,8 @@ class Endpoint:
 
     async def handle(self, request: web.Request) -> web.Response:
         body = json.loads(await request.read())
-        found = re.search(r"row (\d+) ", body["messages"][-1]["content"])
+        text = body["messages"][-1]["content"]
+        found = re.search(r"row (\d+) ", text)
         row = int(found[1]) if found else -1
         if found:
             self.calls[row] += 1
@@ -80,7 +81,7 @@ class Endpoint:
             {
                 "id": "x", "model": "counting",
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 50, "completion_tokens": 10},
+                "usage": {"prompt_tokens": len(str(body)), "completion_tokens": 10},
             }
         )  # fmt: skip
 

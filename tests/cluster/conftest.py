@@ -71,7 +71,7 @@ class Counting:
                         "finish_reason": "stop",
                     }
                 ],
-                "usage": {"prompt_tokens": 50, "completion_tokens": 10},
+                "usage": {"prompt_tokens": len(str(body)), "completion_tokens": 10},
             }
         )
 

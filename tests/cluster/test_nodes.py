@@ -45,7 +45,7 @@ def _given(apwa: Apwa, rows: int) -> list[str]:
     lines = (json.dumps({"currency": "x" * (n % 7 + 1)}) for n in range(rows))
     (apwa.at / "rows.jsonl").write_text("\n".join(lines) + "\n")
     return ["run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", "practice", "--executor", "ray",
-            "--yes", "--no-pilot", "--display", "plain", "--module", "tools.py",
+            "--yes", "--no-pilot", "--display", "plain", "--module", "tools.py", "--no-reuse",
             "-o", "out.jsonl"]  # fmt: skip
 
 
@@ -87,7 +87,8 @@ async def test_a_node_that_lacks_a_secret_is_named_and_the_others_work(
 
     nodes.kill(has)
     (apwa.at / "out.jsonl").unlink()
-    assert await apwa.ended(await apwa.start(*given)) == 1
+    # at once, or once the last node has said so or is known to be gone
+    assert await apwa.ended(await apwa.start(*given)) in (1, 4)
     assert "no node of the cluster can work" in apwa.words
 
 
@@ -102,17 +103,17 @@ async def test_a_cluster_that_has_ended_is_said_at_once(apwa: Apwa, nodes: Nodes
 async def test_a_lookups_file_reaches_hosts_that_stand_elsewhere(apwa: Apwa, nodes: Nodes) -> None:
     nodes.add()
     (apwa.at / "plan.yaml").write_text(
-        PLAN.replace("[look_up_rate]", "{lookup: {path: rates.csv, key: currency}}")
+        PLAN.replace("[look_up_rate]", "{lookup: {path: rates.json, key: currency}}")
     )
-    (apwa.at / "rates.csv").write_text("currency,rate\nUSD,1.5\nCHF,0.5\n")
+    rates = [{"currency": "USD", "rate": 1.5}, {"currency": "CHF", "rate": 0.5}]
+    (apwa.at / "rates.json").write_text(json.dumps(rates))
     (apwa.at / "rows.jsonl").write_text('{"currency": "USD"}\n{"currency": "CHF"}\n')
     run = await apwa.start(
         "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", "practice", "--executor", "ray",
         "--grant", "lookup", "--yes", "--no-pilot", "-o", "out.jsonl",
     )  # fmt: skip
     assert await apwa.ended(run) == 0, apwa.words
-    rates = [json.loads(line)["rate"] for line in (apwa.at / "out.jsonl").open()]
-    assert [float(rate) for rate in rates] == [1.5, 0.5]
+    assert _rates(apwa) == [1.5, 0.5]
 
 
 def test_what_is_missing_is_said_in_words() -> None:

@@ -90,6 +90,7 @@ class ClusterHands:
         self._emit = emit
         self._run = run
         self._unfit: set[str] = set()
+        self._looks: dict[str, NodeLook] = {}
         self._fleet: Fleet | None = None
         self._asked: set[asyncio.Task[NodeLook]] = set()
         self._executor: Executor | None = None
@@ -108,10 +109,12 @@ class ClusterHands:
         for look in looks:
             if look.words:
                 self._emit(Trouble("cluster", look.words))
-        self._unfit = {look.node for look in looks if not look.fit}
-        if looks and len(self._unfit) == len(looks):
+        self._looks = {look.node: look for look in looks}
+        # hosts are kept from these; some may be added by those that answer late
+        self._unfit.update(look.node for look in looks if not look.fit)
+        if words := self._hopeless():
             raise RunFailed(
-                f"no node of the cluster can work: {looks[0].words}",
+                words,
                 cluster.address,
                 "Have the same Python, Ray and apwa there, and what is missing, then resume.",
             )
@@ -123,10 +126,22 @@ class ClusterHands:
         if look.fit:
             return
         self._unfit.add(look.node)
-        if self._executor is not None:
+        self._looks[look.node] = look
+        if self._executor is None:
+            return
+        if words := self._hopeless():
+            self._executor.stop(words)
+        else:
             for host in self._executor.host_names():
                 if self._executor.node_of(host) == look.node:
                     self._executor.retire(host)
+
+    def _hopeless(self) -> str:
+        """Why there can be no hosts, if no node that was asked can have any."""
+        asked = [look for look in self._looks.values() if not look.gone]
+        if not asked or any(look.fit for look in asked):
+            return ""  # if all have gone, others may come
+        return f"no node of the cluster can work: {asked[0].words}"
 
     async def start(self, executor: Executor) -> None:
         self._executor = executor

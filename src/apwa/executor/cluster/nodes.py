@@ -56,11 +56,13 @@ class NodeLook:
     Attributes:
         words: What does not fit; empty if all does.
         fit: Whether hosts can work there.
+        gone: Whether it could not be asked: it has ended, as far as Ray knows.
     """
 
     node: str
     words: str
     fit: bool
+    gone: bool = False
 
 
 def look_here(needs: Needs) -> NodeSays:
@@ -122,7 +124,7 @@ async def _look(node: str, name: str, ref: Any) -> NodeLook:
         there: NodeSays = await ref
     except RayError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return NodeLook(node, f"node {name} cannot work: {lines[-1]}", False)
+        return NodeLook(node, f"node {name} cannot work: {lines[-1]}", False, gone=True)
     here = NodeSays(platform.python_version(), version("ray"), _own_version())
     words = [
         f"{what} {theirs or 'is missing'} there, {ours} here"
