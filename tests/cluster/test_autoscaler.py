@@ -1,8 +1,7 @@
-"""Ray's autoscaler: nodes come as hosts find no room, and go when hosts are given back."""
+"""Ray's autoscaler: nodes come as hosts find no room."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -66,19 +65,14 @@ class Growing:
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def processes(self, what: str = "") -> list[int]:
+    def processes(self) -> list[int]:
         """The cluster's processes: those that name its folder."""
         found: list[int] = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
-                line = path.read_bytes()
-                if str(self.folder).encode() in line and what.encode() in line:
+                if str(self.folder).encode() in path.read_bytes():
                     found.append(int(path.parent.name))
         return found
-
-    def workers(self) -> int:
-        """Nodes with a CPU."""
-        return len(self.processes("CPU,1"))
 
     def end(self) -> None:
         for _ in range(3):
@@ -102,7 +96,7 @@ def apwa(tmp_path: Path, endpoint: Counting, growing: Growing) -> Iterator[Apwa]
     made.close()
 
 
-async def test_nodes_come_for_the_work_and_go_after_it(
+async def test_nodes_come_for_work_that_finds_no_room(
     apwa: Apwa, endpoint: Counting, growing: Growing
 ) -> None:
     rows = 600
@@ -117,6 +111,3 @@ async def test_nodes_come_for_the_work_and_go_after_it(
     assert not cluster.resources.get("CPU")
     joined = [e for e in events if isinstance(e, HostChanged) and e.change == "joined"]
     assert joined  # where no node had room for one when the run began
-    async with asyncio.timeout(60):
-        while growing.workers():
-            await asyncio.sleep(0.5)
