@@ -117,7 +117,11 @@ class Cluster:
         return self._order(order, variables | _set_here(run.secrets))
 
     def _order(self, order: Order, variables: dict[str, str]) -> str:
-        token = self.ask("order", msgspec.msgpack.encode(order), variables)
+        try:
+            token = self.ask("order", msgspec.msgpack.encode(order), variables)
+        except need_ray().exceptions.RayTaskError as error:
+            words = str(error).strip().splitlines()[-1]
+            raise RunFailed(f"Ray takes no jobs there: {words}", self.address) from error
         end = time.monotonic() + _BEGIN_S
         while time.monotonic() < end:
             content, words = self.ask("look", token)

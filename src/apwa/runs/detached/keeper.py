@@ -25,6 +25,7 @@ HEAD = "node:__internal_head__"  # Ray's own name of the head as a resource
 
 _LOOK_S = 0.3
 _VERB_S = 600.0
+_SUBMIT_S = 60.0  # for the part of a new head that takes jobs
 
 
 class Keeper:
@@ -98,19 +99,30 @@ class Keeper:
     # ---- drivers
 
     def order(self, order: bytes, variables: dict[str, str]) -> str:
-        """Start a driver, as a Ray job that knows a token and nothing else. Gives the token."""
+        """Start a driver, as a Ray job that knows a token and nothing else. Gives the token.
+
+        Raises RuntimeError if Ray takes no jobs; a head that has just begun is waited for.
+        """
         import ray
         from ray.job_submission import JobSubmissionClient
 
         token = secrets.token_hex(16)
         self._orders[token] = (order, variables)
         client: Any = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-        self._jobs[token] = client.submit_job(
-            entrypoint=f"{sys.executable} -m apwa.runs.detached.driving {token}",
-            entrypoint_resources={HEAD: 0.001},
-            runtime_env={"env_vars": {"APWA_HOME": str(self.home)}},
-        )
-        return token
+        end = time.monotonic() + _SUBMIT_S
+        while True:
+            try:
+                self._jobs[token] = client.submit_job(
+                    entrypoint=f"{sys.executable} -m apwa.runs.detached.driving {token}",
+                    entrypoint_resources={HEAD: 0.001},
+                    runtime_env={"env_vars": {"APWA_HOME": str(self.home)}},
+                )
+                return token
+            except RuntimeError:
+                if time.monotonic() > end:
+                    del self._orders[token]
+                    raise
+                time.sleep(1.0)
 
     def take(self, token: str) -> tuple[bytes, dict[str, str]]:
         """An order, for its driver, once."""
