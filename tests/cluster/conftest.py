@@ -20,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from apwa.runs import RunDirectory, RunReader, list_runs
+from apwa.vocabulary.events import HostChanged
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # raylets of a test trust each other
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
@@ -189,6 +190,12 @@ class Apwa:
 
     def reader(self) -> RunReader:
         return RunReader(self.directory)
+
+    def hosts(self, change: str) -> list[HostChanged]:
+        """The hosts of the last run that joined, left, were lost …, in order."""
+        with self.reader() as reader:
+            events = [numbered.event for numbered in reader.events()]
+        return [e for e in events if isinstance(e, HostChanged) and e.change == change]
 
     async def ended(self, process: asyncio.subprocess.Process, within_s: float = 90.0) -> int:
         async with asyncio.timeout(within_s):

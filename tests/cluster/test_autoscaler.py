@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from apwa.vocabulary.events import ClusterFound, HostChanged
+from apwa.vocabulary.events import ClusterFound
 
 from .conftest import Apwa, Counting
 
@@ -109,5 +109,4 @@ async def test_nodes_come_for_work_that_finds_no_room(
         events = [numbered.event for numbered in reader.events()]
     [cluster] = [e for e in events if isinstance(e, ClusterFound)]
     assert not cluster.resources.get("CPU")
-    joined = [e for e in events if isinstance(e, HostChanged) and e.change == "joined"]
-    assert joined  # where no node had room for one when the run began
+    assert apwa.hosts("joined")  # where no node had room for one when the run began

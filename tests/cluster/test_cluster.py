@@ -10,17 +10,10 @@ import pytest
 from aiohttp import web
 
 from apwa.vocabulary import RUN
-from apwa.vocabulary.events import HostChanged
 
 from .conftest import Apwa, Counting, Nodes, host_processes
 
 pytestmark = [pytest.mark.timeout(240)]
-
-
-def _said(apwa: Apwa, change: str) -> list[HostChanged]:
-    with apwa.reader() as reader:
-        events = [numbered.event for numbered in reader.events()]
-    return [e for e in events if isinstance(e, HostChanged) and e.change == change]
 
 
 def _owner_of(port: int, address: str) -> int:
@@ -51,15 +44,15 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
         nodes.add()
     run = await apwa.run("--concurrency", "64", "-o", "out.jsonl")
     await apwa.until(lambda: len(endpoint.calls) > 200)
-    await apwa.until(lambda: len(_said(apwa, "joined")) == 4)
+    await apwa.until(lambda: len(apwa.hosts("joined")) == 4)
 
     killed, frozen, *_ = host_processes(nodes.address)
     os.kill(killed, signal.SIGKILL)
-    await apwa.until(lambda: len(_said(apwa, "lost")) == 1)
+    await apwa.until(lambda: len(apwa.hosts("lost")) == 1)
     os.kill(frozen, signal.SIGSTOP)
-    await apwa.until(lambda: len(_said(apwa, "lost")) == 2)
+    await apwa.until(lambda: len(apwa.hosts("lost")) == 2)
     os.kill(frozen, signal.SIGCONT)  # it comes back with late results
-    await apwa.until(lambda: any("silent" in e.detail for e in _said(apwa, "joined")))
+    await apwa.until(lambda: any("silent" in e.detail for e in apwa.hosts("joined")))
 
     nodes.kill(doomed)
     nodes.add()
@@ -152,7 +145,7 @@ steps:
     fast, large = nodes.add(1, fast=1), nodes.add(1, large=1)
     run = await apwa.run("-o", "out.jsonl")
     code = await apwa.ended(run)
-    where = {e.host: e.detail for e in _said(apwa, "joined")}
+    where = {e.host: e.detail for e in apwa.hosts("joined")}
     with apwa.reader() as reader:
         hosts = {
             step: {r.host for r in reader.journal.results(RUN, step, 0, 120)}

@@ -6,28 +6,37 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.large_table import measure
-
-from apwa.vocabulary.events import HostChanged
 
 from .conftest import Apwa, Counting, Nodes
 
 pytestmark = [pytest.mark.timeout(300)]
 
 
-async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
+ROWS = 1200
+
+
+async def _at_work_on_two_nodes(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
-) -> None:
-    rows = 1200
-    endpoint.latency_s = 1.0
-    apwa.table(rows)
+) -> tuple[asyncio.subprocess.Process, Any]:
+    """A run that both nodes work, and the node that is to end."""
+    apwa.table(ROWS)
     doomed = nodes.add()
     nodes.add()
     run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
     await apwa.until(lambda: len(endpoint.calls) > 100)
-    await apwa.until(lambda: len(_changes(apwa, "joined")) == 2)
+    await apwa.until(lambda: len(apwa.hosts("joined")) == 2)
+    return run, doomed
+
+
+async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    endpoint.latency_s = 1.0
+    run, doomed = await _at_work_on_two_nodes(apwa, endpoint, nodes)
     ray = Path(sys.executable).with_name("ray")
     drained = await asyncio.create_subprocess_exec(
         str(ray), "drain-node", "--address", nodes.address, "--node-id", doomed.node_id,
@@ -35,28 +44,22 @@ async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
         "--deadline-remaining-seconds", "60", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert await drained.wait() == 0
-    await apwa.until(lambda: len(_changes(apwa, "left")) == 1)
+    await apwa.until(lambda: len(apwa.hosts("left")) == 1)
     nodes.add()
     assert await apwa.ended(run) == 0, apwa.words
     assert f"node {doomed.node_id[:6]} is drained" in apwa.words
-    assert len(endpoint.calls) == rows and endpoint.repeated == 0
-    assert not _changes(apwa, "lost")
+    assert len(endpoint.calls) == ROWS and endpoint.repeated == 0
+    assert not apwa.hosts("lost")
 
 
 async def test_a_node_that_is_told_to_end_loses_nothing_but_what_it_had_in_flight(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> None:
-    rows = 1200
     endpoint.latency_s = 0.5
-    apwa.table(rows)
-    doomed = nodes.add()
-    nodes.add()
-    run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
-    await apwa.until(lambda: len(endpoint.calls) > 100)
-    await apwa.until(lambda: len(_changes(apwa, "joined")) == 2)
+    run, doomed = await _at_work_on_two_nodes(apwa, endpoint, nodes)
     nodes.cluster.remove_node(doomed, allow_graceful=True)  # SIGTERM, as a container gets it
     assert await apwa.ended(run) == 0, apwa.words
-    assert len(endpoint.calls) == rows and endpoint.repeated <= 48
+    assert len(endpoint.calls) == ROWS and endpoint.repeated <= 48
 
 
 @pytest.mark.parametrize(("mb", "apart"), [(100, True), (30, False)])
@@ -106,9 +109,3 @@ async def test_a_full_object_store_stops_nobody(
         if hog.returncode is None:
             hog.kill()
         await hog.wait()
-
-
-def _changes(apwa: Apwa, change: str) -> list[HostChanged]:
-    with apwa.reader() as reader:
-        events = [numbered.event for numbered in reader.events()]
-    return [e for e in events if isinstance(e, HostChanged) and e.change == change]

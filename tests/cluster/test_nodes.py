@@ -12,7 +12,6 @@ from apwa.capabilities import UserModule
 from apwa.executor.cluster import Needs, unreachable
 from apwa.executor.cluster.nodes import look_here
 from apwa.models import Dialect, ModelKit
-from apwa.vocabulary.events import HostChanged
 
 from .conftest import Apwa, Nodes
 
@@ -79,9 +78,7 @@ async def test_a_node_that_lacks_a_secret_is_named_and_the_others_work(
     said = [line for line in apwa.words.splitlines() if "RATES_TOKEN is not set" in line]
     assert said, apwa.words
     if "has not said within" not in apwa.words:  # no host was ever at the other
-        with apwa.reader() as reader:
-            events = [numbered.event for numbered in reader.events()]
-        came = [e for e in events if isinstance(e, HostChanged) and e.change == "joined"]
+        came = apwa.hosts("joined")
         assert came and all(has.node_id[:6] in e.detail for e in came), came
     assert has.node_id[:6] not in " ".join(said)
 

@@ -77,12 +77,7 @@ class KeptAnswers:
     def answering(self, batches: Iterator[list[Work]]) -> Iterator[list[Work]]:
         """The same work, with its answer where a kept one does. Runs in a thread."""
         for batch in batches:
-            # a row with cells that stand elsewhere is asked anew: a quote could not be checked
-            tried = [
-                work
-                for work in batch
-                if work.refused is None and not work.cells and work.ordinal in self._rows
-            ]
+            tried = [w for w in batch if w.refused is None and w.ordinal in self._rows]
             answers = self._good(tried) if tried else {}
             self.accepted += len(answers)
             yield [

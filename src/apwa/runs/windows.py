@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+from pyroaring import BitMap
+
 from apwa.plan import TemplateStep, user_message
 from apwa.runs.desk import Desk
-from apwa.runs.expand import fit_of
-from apwa.tables import Table, count_tokens, pilot_ordinals, plain_rows
+from apwa.runs.expand import fit_of, values_of
+from apwa.tables import Table, count_tokens, pilot_ordinals
 from apwa.vocabulary import WorkSpec
 
 _LOOKED_AT = 10  # rows, the longest among them
@@ -34,12 +36,5 @@ async def check_window(desk: Desk, step: TemplateStep, spec: WorkSpec, source: T
 def _longest(spec: WorkSpec, source: Table, desk: Desk) -> int:
     ordinals = pilot_ordinals(source, _LOOKED_AT, desk.settings.seed)
     desk.documents.ensure(source, ordinals)
-    batches = source.take(ordinals, spec.columns).combine_chunks().to_batches()
-    return max(
-        (
-            count_tokens(user_message(spec, values)[0])
-            for batch in batches
-            for values in plain_rows(batch, spec.columns)
-        ),
-        default=0,
-    )
+    rows = values_of(spec, source, BitMap(ordinals))
+    return max((count_tokens(user_message(spec, values)[0]) for _, values in rows), default=0)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from apwa.tables.content import SIZE, is_images
-from apwa.tables.table import Table, plain_rows
+from apwa.tables.table import Table, is_text, plain_rows
 from apwa.tables.tokens import count_tokens
 
 _EXACT_ROWS = 20_000
@@ -132,7 +132,7 @@ class _Look:
     def at(self, column: pa.Array, values: list[object]) -> None:
         self.seen += len(values)
         self.nulls += column.null_count
-        if _is_text(self.field.type):
+        if is_text(self.field.type):
             self.sizes += [count_tokens(v) for v in values if isinstance(v, str)]
         for value in values if not self.sensitive else ():
             if len(self.values) >= _VALUES:
@@ -142,7 +142,7 @@ class _Look:
 
     def card(self, rows: int) -> ColumnCard:
         tokens = None
-        if _is_text(self.field.type):
+        if is_text(self.field.type):
             sizes = sorted(self.sizes) or [0]
             total = round(sum(sizes) * rows / self.seen) if self.seen else 0
             tokens = (
@@ -150,7 +150,7 @@ class _Look:
                 sizes[-1], total,
             )  # fmt: skip
         share = self.nulls / self.seen if self.seen else 0.0
-        kind = "text" if _is_text(self.field.type) else str(self.field.type)
+        kind = "text" if is_text(self.field.type) else str(self.field.type)
         if self.images:
             kind = "pictures, for models that see"
         return ColumnCard(self.field.name, kind, share, tokens, tuple(self.values), self.sensitive)
@@ -158,10 +158,6 @@ class _Look:
 
 def _pictures(images: Any) -> str:
     return ", ".join(f"{i['type']} of {i['width']} by {i['height']} pixels" for i in images[:3])
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _whole(table: Table, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -219,7 +215,7 @@ def pilot_ordinals(table: Table, n: int, seed: int) -> list[int]:
         return list(range(table.rows))
     chance = random.Random(f"{seed}:{table.rows}")
     pool = sorted(chance.sample(range(table.rows), min(table.rows, max(n, _SAMPLE_ROWS))))
-    text = [f.name for f in table.schema if _is_text(f.type)][:_DETAILED]
+    text = [f.name for f in table.schema if is_text(f.type)][:_DETAILED]
     if table.content is not None:  # the size of a file tells enough, and none need be read
         text = [SIZE]
     longest = _longest(table, pool, text, max(1, n // 5)) if text else []

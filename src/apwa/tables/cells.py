@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apwa.tables.content import is_content
-from apwa.tables.table import Table
+from apwa.tables.table import Table, is_text
 from apwa.vocabulary import Cell, Values
 
 LARGE_CHARS = 64 << 10
@@ -36,7 +36,7 @@ class CellPlaces:
         self._text = {
             n
             for n, name in enumerate(columns)
-            if _is_text(table.schema.field(name).type) and not _is_elsewhere(table, name)
+            if is_text(table.schema.field(name).type) and not _is_elsewhere(table, name)
         }
         self._starts: list[int] = []  # first ordinal of each row group
         self._groups: list[tuple[str, int, set[str]]] = []  # file, number, columns too large
@@ -105,7 +105,3 @@ class CellReader:
 def _is_elsewhere(table: Table, column: str) -> bool:
     """Whether a column's cells are contents of files, which stand beside the table."""
     return table.content is not None and is_content(table.schema.field(column))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -295,6 +295,10 @@ def _runs(ordinals: list[int]) -> Iterator[tuple[int, int]]:
     yield start, previous + 1
 
 
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def key_text(values: Sequence[Any]) -> str:
     """A row key's text: its values joined by ``/``."""
     return "/".join("" if value is None else str(value) for value in values)

@@ -15,6 +15,7 @@ from apwa.executor.cluster.fleet import Fleet
 from apwa.executor.cluster.host import Baggage, RayHost
 from apwa.executor.cluster.nodes import Needs, NodeLook, check_nodes
 from apwa.executor.cluster.reach import unreachable
+from apwa.executor.cluster.sharing import Mark, is_here, mark_of
 
 __all__ = [
     "Baggage",
@@ -22,12 +23,15 @@ __all__ = [
     "Equip",
     "Fleet",
     "HostActor",
+    "Mark",
     "Needs",
     "NodeLook",
     "RayHost",
     "check_nodes",
     "connect",
     "disconnect",
+    "is_here",
+    "mark_of",
     "need_ray",
     "unreachable",
 ]

@@ -11,11 +11,11 @@ import gc
 import os
 import socket
 import time
-from pathlib import Path
 
 import msgspec
 
 from apwa.capabilities import Registry, UserModule
+from apwa.executor.cluster.sharing import Mark, is_here
 from apwa.executor.hosts import LocalHost
 from apwa.models import ChatModel, ModelKit, open_kit
 from apwa.tables import CheckProcess
@@ -91,13 +91,9 @@ class HostActor:
             else:
                 self._host.send(decode_to_host(part))
 
-    async def sees(self, file: str, size: int, changed_ns: int) -> bool:
-        """Whether the same file stands under the same path here: a shared disk."""
-        try:
-            found = await asyncio.to_thread(Path(file).stat)
-        except OSError:
-            return False
-        return (found.st_size, found.st_mtime_ns) == (size, changed_ns)
+    async def sees(self, file: str, mark: Mark) -> bool:
+        """Whether the same file stands under the same path here."""
+        return await asyncio.to_thread(is_here, file, mark)
 
     async def listen(self, heard: int) -> tuple[int, list[bytes], bool]:
         """The next batch of what the host says: its number, messages, whether it is the last.

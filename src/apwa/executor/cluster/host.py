@@ -8,13 +8,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from apwa.capabilities import Registry, UserModule
 from apwa.executor.cluster.actor import GATHER_S, Equip
+from apwa.executor.cluster.sharing import mark_of
 from apwa.tables import CellReader
 from apwa.vocabulary import ApwaError, Granted, LeaseItem
 from apwa.vocabulary.messages import (
@@ -195,9 +195,9 @@ class RayHost:
         read here: if they are many, the rest of the lease goes in a message of its own."""
         files = {cell.file for item in lease.items for cell in item.cells}
         for file in files - self._seen.keys():
-            about = await asyncio.to_thread(_about, file)
+            mark = await asyncio.to_thread(mark_of, file)
             self._seen[file] = await self._again(
-                lambda f=file, a=about: self._actor.sees.remote(f, *a)
+                lambda f=file, m=mark: self._actor.sees.remote(f, m)
             )
         if not all(self._seen[file] for file in files):
             lease = await self._filled(lease)
@@ -218,15 +218,6 @@ class RayHost:
                 item = msgspec.structs.replace(item, values=values, cells=[])
             items.append(item)
         return msgspec.structs.replace(lease, items=items)
-
-
-def _about(file: str) -> tuple[int, int]:
-    """What tells a file from another of the same path: its size, and when it was changed (ns)."""
-    try:
-        about = Path(file).stat()
-    except OSError:
-        return -1, 0  # nobody sees it
-    return about.st_size, about.st_mtime_ns
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from apwa.capabilities import Registry, UserModule, load_module, pack_module
-from apwa.executor.cluster import need_ray
+from apwa.executor.cluster import mark_of, need_ray
 from apwa.models import EndpointSettings, ModelSettings, ReadVariables, kit_of, open_model
 from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
@@ -161,8 +161,7 @@ class Cluster:
         return msgspec.structs.replace(source, source=where)
 
     def _is_there(self, path: Path) -> bool:
-        here = path.stat()
-        return self.ask("has", str(path.absolute()), here.st_size, here.st_mtime_ns)
+        return self.ask("has", str(path.absolute()), mark_of(path))
 
     def _send(self, upload: str, path: Path, base: Path) -> str:
         name = path.relative_to(base).as_posix()
@@ -238,7 +237,7 @@ def reach(address: str) -> Cluster:
     try:
         keeper = ray.remote(Keeper).options(get_if_exists=True, **options).remote()
         cluster = Cluster(address, keeper)
-        cluster.ask("has", "/", 0, 0)
+        cluster.ask("has", "/", mark_of("/"))
     except ApwaError:
         raise
     except Exception as error:

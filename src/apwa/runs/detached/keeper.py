@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from apwa.executor.cluster import Mark, is_here
 from apwa.journal import is_driven
 from apwa.runs.detached.orders import Begun
 from apwa.runs.directory import find_run, home_of
@@ -41,12 +42,9 @@ class Keeper:
 
     # ---- tables in, files out
 
-    def has(self, path: str, size: int, changed_ns: int) -> bool:
-        """Whether the same file stands under the same path here: a shared disk."""
-        with contextlib.suppress(OSError):
-            found = Path(path).stat()
-            return (found.st_size, found.st_mtime_ns) == (size, changed_ns)
-        return False
+    def has(self, path: str, mark: Mark) -> bool:
+        """Whether the same file stands under the same path here."""
+        return is_here(path, mark)
 
     def received(self, upload: str, name: str) -> str:
         """The path of a file that was sent before; empty if it was not."""
