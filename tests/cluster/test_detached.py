@@ -38,6 +38,8 @@ class Away:
                 head_node_args={
                     "num_cpus": 2, "ray_client_server_port": port, "include_dashboard": True,
                     "dashboard_port": _free_port(),
+                    # it takes the jobs; nodes of a cluster that is ending may still have its port
+                    "dashboard_agent_listen_port": _free_port(),
                 },
             )  # fmt: skip
         finally:
