@@ -7,14 +7,10 @@ after that only where the endpoint's count is low for a prompt of that size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING
 
 from apwa.models.seam import ChatFailure, Tokens
+from apwa.tables import count_tokens
 from apwa.vocabulary import ErrorKind
-
-if TYPE_CHECKING:
-    from bpe_openai._bindings import PyTokenizer
 
 _SHORT_BYTES = 3000  # the probe has shown that prompts of this size come through
 _LEAST_SHARE = 0.7  # of our count: other vocabularies need more tokens, hardly ever so much less
@@ -41,7 +37,7 @@ class PromptWatch:
             return
         ratio = size / max(1, tokens.input)
         if self._accepted < _COUNTED_FIRST or ratio > self._usual * _UNUSUAL:
-            ours = _tokeniser().count(prompt())
+            ours = count_tokens(prompt())
             if tokens.input < ours * _LEAST_SHARE:
                 raise ChatFailure(
                     ErrorKind.CONTEXT_TOO_LONG,
@@ -51,10 +47,3 @@ class PromptWatch:
                 )
         self._accepted += 1
         self._usual += (ratio - self._usual) / min(self._accepted, 100)
-
-
-@cache
-def _tokeniser() -> PyTokenizer:
-    from bpe_openai._bindings import tokenizer_for_encoding  # takes most of a second
-
-    return tokenizer_for_encoding("o200k_base")

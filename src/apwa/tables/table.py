@@ -12,16 +12,18 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from apwa.tables.content import FIELDS, FILE, KeptContent
 from apwa.vocabulary import BadInput, Values, named
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 pc: Any = pyarrow.compute
 
@@ -61,6 +63,8 @@ class Table:
 
     def dataset(self) -> ds.Dataset:
         """The rows as an Arrow dataset."""
+        import pyarrow.dataset as ds  # brings pandas with it where that is installed
+
         if not self.files:
             return ds.dataset(self.schema.empty_table())
         return ds.dataset(
