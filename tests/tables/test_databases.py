@@ -7,8 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,40 @@ def test_a_reading_that_never_ends_is_stopped_at_once(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="by signal 9"):
         read(f"{path}#v", tmp_path, stop=stop)
     assert list((tmp_path / "inputs").glob("*")) == []
+
+
+def test_a_reading_ends_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    path = tmp_path / "silent.sqlite"
+    with sqlite_at(path) as database:  # it never writes a row, so no closed pipe would tell it
+        database.execute(
+            "create view v as with recursive n(i) as (select 1 union all select i + 1 from n)"
+            " select count(*) from n"
+        )
+    code = f"from apwa.tables import *; from pathlib import Path; read_table('v', {f'{path}#v'!r}, "
+    parent = subprocess.Popen([sys.executable, "-c", f"{code} Path({str(tmp_path)!r}) / 'in')"])
+    try:
+        _until(lambda: len(_readers_of(path)) == 1)
+    finally:
+        parent.kill()
+        parent.wait()
+    _until(lambda: not _readers_of(path))
+
+
+def _readers_of(path: Path) -> list[int]:
+    found: list[int] = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = line.read_bytes().split(b"\0")
+            if b"apwa.tables.foreign.child" in words and str(path).encode() in words:
+                found.append(int(line.parent.name))
+    return found
+
+
+def _until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

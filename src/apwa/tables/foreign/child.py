@@ -1,10 +1,14 @@
-"""The child that reads one database or spreadsheet: its rows go to stdout as an Arrow stream."""
+"""The child that reads one database or spreadsheet: its rows go to stdout as an Arrow stream.
+
+The end of stdin, which is the end of the parent, ends it, whatever a file makes it do.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +31,7 @@ _OPEN: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
 
 def main(kind: str, path: Path, wanted: str, memory_bytes: int) -> None:
     """Write the table that is wanted, or say why not."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not stand among the rows
     pa.set_cpu_count(1)
@@ -47,6 +52,12 @@ def main(kind: str, path: Path, wanted: str, memory_bytes: int) -> None:
         fail(BadInput(f"reading the file takes more than {bound} of memory", str(path)))
     except BrokenPipeError:
         os._exit(1)  # nobody wants the rest
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
 
 
 def _bound_memory(size: int) -> None:

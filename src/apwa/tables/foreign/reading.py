@@ -62,13 +62,13 @@ def foreign_table(
                 part,
                 str(memory_bytes),
             ],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end tells the child that nobody is here any more
             stdout=subprocess.PIPE,
             stderr=said,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             start_new_session=True,  # an interrupt at the terminal is the parent's to handle
         )
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
         stop = stop or Stop()
         stop.when_set(process.kill)
         try:
@@ -81,6 +81,7 @@ def foreign_table(
         finally:
             stop.when_set(None)
             process.kill()
+            process.stdin.close()
             process.stdout.close()
             process.wait()
 
