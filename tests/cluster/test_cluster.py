@@ -79,8 +79,10 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> None:
     rows = 1500
+    endpoint.latency_s = 0.2
     apwa.table(rows)
     nodes.add(2)
+    apwa.env["APWA_API_KEY"] = "the-first"
     run = await apwa.run("--concurrency", "32")
     await apwa.until(lambda: len(endpoint.calls) > 300)
     hosts = host_processes(nodes.address)
@@ -90,8 +92,15 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     await apwa.until(lambda: not set(hosts) & set(host_processes(nodes.address)), within_s=30)
     in_flight = 32 * 2  # under way, and answered but not yet committed
 
+    keys: list[str] = []
+    endpoint.on_row = lambda row, request: keys.append(request.headers["authorization"])
     again = await apwa.start("resume", "--display", "plain", "-o", "out.jsonl")
+    await apwa.until(lambda: len(keys) > 32)
+    # the hosts get another key, with which they go on
+    apwa.env["APWA_API_KEY"] = "the-second"
+    assert await apwa.ended(await apwa.start("change", "--endpoints")) == 0, apwa.words
     assert await apwa.ended(again) == 0, apwa.words
+    assert keys[-1] == "Bearer the-second" and keys[0] == "Bearer the-first"
     assert len(endpoint.calls) == rows
     assert endpoint.repeated <= in_flight
 

@@ -84,7 +84,7 @@ async def _do(laptop: Apwa, *arguments: str) -> int:
 async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     laptop: Apwa, endpoint: Counting, away: Away
 ) -> None:
-    rows = 1000
+    rows = 2000
     endpoint.latency_s = 0.6
     laptop.table(rows)
     begin = (
@@ -99,6 +99,12 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
 
     assert await _do(laptop, *begin) == 0, laptop.words
     await laptop.until(lambda: len(endpoint.calls) > 100)
+    # another key, which goes through the keeper's calls and stands nowhere
+    keys: set[str] = set()
+    endpoint.on_row = lambda row, request: keys.add(request.headers["authorization"])
+    laptop.env["APWA_API_KEY"] = f"{CANARY}-2"
+    assert await _do(laptop, "change", "--endpoints") == 0, laptop.words
+    await laptop.until(lambda: f"Bearer {CANARY}-2" in keys)
     assert await _do(laptop, "runs") == 0 and f"detached  at {away.address}" in laptop.words
 
     # its driver dies; the keeper lives and goes on with the run

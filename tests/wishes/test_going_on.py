@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,48 @@ def test_09_a_looser_schema_is_tried_too_and_another_instruction_is_asked_anew(
     assert len(served.rows) == calls
     assert cli("resume", "--plan", "other.yaml").code == 0
     assert len(served.rows) == calls + 6
+
+
+REDUCE = """\
+apwa: 1
+steps:
+  sum:
+    template: Summarise {{text}}.
+    over: lines
+    reduce: {fan_in: 2}
+    contract: {text: str, stars: int}
+    checks: ["output.stars <= 3"]
+    limits: {attempts: 1, repairs: 0}
+answer: sum
+"""
+
+
+def test_09_in_a_reduce_too_the_kept_answers_are_tried_level_by_level(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 9)])
+    (tmp_path / "strict.yaml").write_text(REDUCE)
+    (tmp_path / "looser.yaml").write_text(REDUCE.replace("<= 3", "<= 7"))
+
+    def answer(request: Request) -> Reply:
+        # the first node of level 1 breaks the strict check: its parents have one item less
+        stars = 5 if "line 1 ." in request.user else 0
+        return says({"text": f"from line {number(request)} on", "stars": stars}, request)
+
+    served = serve(answer)
+    strict = run_words(served.model, "--no-pilot", "--max-failures", "100%", plan="strict.yaml")
+    assert cli(*strict).code == 3, "a part of the answer is missing"
+    calls = len(served.rows)
+    assert calls == 6, "four nodes, then one of two items and its root; the lost node's goes up"
+    again = cli("resume", "--plan", "looser.yaml", "-o", "out.jsonl")
+    assert again.code == 0, again.err
+    # the lost node is good now, so that what lies above it combines other items than before
+    assert len(served.rows) - calls == 3, "nothing of level 1 was asked again"
+    assert [row["items"] for row in read_rows(tmp_path / "out.jsonl")] == [8]
+    calls = len(served.rows)
+    (tmp_path / "loose.yaml").write_text(REDUCE.replace("<= 3", "<= 9"))
+    assert cli("resume", "--plan", "loose.yaml").code == 0
+    assert len(served.rows) == calls, "all answers are still good"
 
 
 def test_10_resume_accepts_other_limits_another_key_and_address_and_redoes_no_finished_row(
@@ -247,3 +290,64 @@ def test_19_only_what_is_done_is_reused(cli: Cli, serve: Serve, tmp_path: Path) 
     ended = cli(*run_words(served.model, "--no-pilot"))
     assert "4 of 5 rows need no call" in ended.err
     assert [number(r) for r in served.rows[5:]] == [3]
+
+
+def test_10_key_and_address_are_changed_while_the_run_goes_on(
+    cli: Cli, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 61)])
+
+    def slowly(tone: str) -> Callable[[Request], Reply]:
+        def answer(request: Request) -> Reply:
+            time.sleep(0.3)
+            return says({"tone": tone}, request)
+
+        return answer
+
+    first, second = serve(slowly("good")), serve(slowly("bad"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-old-key-of-the-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", first.url)
+    words = run_words("openai:scripted", "--no-pilot", "--concurrency", "2")
+    process = start(tmp_path, *words, "-o", "out.jsonl")
+    wait_for(lambda: first.rows, 4)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-new-key-of-the-test")
+    # an address where nobody answers is found out, and changes nothing
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert cli("change", "--endpoints").code == 0
+    wait_for(lambda: [1] * cli("show", "last", "--events").out.count("stay as they were"), 1)
+    assert {r.headers["authorization"] for r in first.rows} == {"Bearer sk-old-key-of-the-test"}
+
+    monkeypatch.setenv("OPENAI_BASE_URL", second.url)
+    changed = cli("change", "--endpoints", "--concurrency", "8")
+    assert changed.code == 0, changed.err
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors
+    assert {r.headers["authorization"] for r in second.rows} == {"Bearer sk-new-key-of-the-test"}
+    tones = [row["tone"] for row in read_rows(tmp_path / "out.jsonl")]
+    assert tones.count("good") == len(first.rows) and tones.count("bad") == len(second.rows) > 20
+    assert len(first.rows) + len(second.rows) == 60, "no row was asked twice"
+    assert second.url in cli("show", "last", "--row", "60").out, "sent again, it goes there"
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert kept and not [p for p in kept if b"key-of-the-test" in p.read_bytes()]
+
+
+def test_10_a_key_from_a_command_is_asked_for_again(cli: Cli, serve: Serve, tmp_path: Path) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 31)])
+
+    def answer(request: Request) -> Reply:
+        time.sleep(0.3)
+        return says({"tone": "good"}, request)
+
+    served = serve(answer)
+    token = tmp_path / "token"
+    token.write_text("short-lived-1")
+    settings = f'[endpoints.corp]\naddress = "{served.url}"\nkey_command = "cat {token}"\n'
+    (tmp_path / "apwa.toml").write_text(settings)
+    process = start(tmp_path, *run_words("corp:m", "--no-pilot", "--concurrency", "2"))
+    wait_for(lambda: served.rows, 4)
+    token.write_text("short-lived-2")
+    assert cli("change", "--endpoints").code == 0
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors
+    keys = [r.headers["authorization"].removeprefix("Bearer ") for r in served.rows]
+    assert set(keys) == {"short-lived-1", "short-lived-2"} and len(keys) == 30

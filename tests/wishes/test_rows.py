@@ -18,6 +18,16 @@ from tests.wishes.conftest import PLAN, Cli, Serve, read_rows, run_words, write_
 from tests.wishes.endpoint import Reply, Request, fails, says, serving
 from tests.wishes.test_results import number
 
+TOOL = """\
+import apwa
+
+@apwa.capability(pure=True)
+def stars_of(words: str) -> int:
+    \"\"\"How many stars a review gives.\"\"\"
+    return 3
+"""
+GRANT = "over: lines\n    grant: {calculator: {}, stars_of: {}}"
+
 
 def test_18_single_rows_are_tried_and_show_prints_the_request_exactly_as_it_was_sent(
     cli: Cli, serve: Serve, tmp_path: Path
@@ -41,6 +51,21 @@ def test_18_single_rows_are_tried_and_show_prints_the_request_exactly_as_it_was_
     assert served.rows[-1].raw == sent.raw
     assert served.rows[-1].headers["authorization"] == "Bearer a-key"
     assert {"content-type", "accept"} <= set(sent.headers)
+
+
+def test_18_a_request_with_tools_is_shown_with_them(cli: Cli, serve: Serve, tmp_path: Path) -> None:
+    write_lines(tmp_path / "lines.jsonl", ["line 1 .", "line 2 ."])
+    (tmp_path / "tools.py").write_text(TOOL)
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("over: lines", GRANT))
+    served = serve(lambda r: says({"tone": "good"}, r))
+    words = run_words(served.model, "--no-pilot", "--grant", "calculator", "--module", "tools.py")
+    ended = cli(*words)
+    assert ended.code == 0, ended.err
+    line = cli("show", "last", "--row", "2").out.partition("curl ")[2]
+    sent = next(r for r in served.rows if number(r) == 2)
+    assert {tool["function"]["name"] for tool in sent.body["tools"]} == {"calculate", "stars_of"}
+    words = shlex.split(line)
+    assert words[words.index("--data-raw") + 1].encode() == sent.raw, "to the byte"
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -86,11 +86,14 @@ def detached_run(name: str) -> DetachedRun | None:
     return None
 
 
-def forward(run: DetachedRun, arguments: Sequence[str]) -> int:
-    """Do a verb where the run is, and say what it says; its exit code."""
+def forward(run: DetachedRun, arguments: Sequence[str], *, keys: bool = False) -> int:
+    """Do a verb where the run is, and say what it says; its exit code.
+
+    ``keys``: with the variables set here that its models read.
+    """
     from apwa.runs.detached import reach
 
-    code, out, err = reach(run.address).verb(arguments)
+    code, out, err = reach(run.address).verb(arguments, run if keys else None)
     sys.stdout.write(out)
     sys.stdout.flush()
     sys.stderr.write(err)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from apwa.cli.flags import Looks, Output
 from apwa.cli.looking import named_run
-from apwa.cli.settings import share
+from apwa.cli.settings import current, merge, share
 from apwa.cli.words import say
-from apwa.vocabulary import Cancel, ChangeLimits, Finish, Misuse, Pause
+from apwa.vocabulary import Cancel, ChangeLimits, Finish, Misuse, Pause, ReopenEndpoints
+
+if TYPE_CHECKING:
+    from apwa.runs import RunDirectory
 
 _LOOKS, _NO_OUTPUT = Looks(), Output()
 
@@ -58,8 +62,9 @@ def change(
     max_failures: str | None = None,
     timeout: float | None = None,
     concurrency: int | None = None,
+    endpoints: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
-    """Change the limits of a run while another process drives it.
+    """Change the limits of a run, or its keys and addresses, while another process drives it.
 
     Parameters
     ----------
@@ -77,6 +82,9 @@ def change(
         Pause the run so many seconds after it was begun or resumed.
     concurrency
         At most so many calls at once to one endpoint.
+    endpoints
+        Take the keys and addresses of its models anew: from the variables that are set here, and
+        from apwa.toml. They stand in no file.
     """
     from apwa.cli.detached import detached_run, forward
     from apwa.journal import is_driven
@@ -96,15 +104,20 @@ def change(
     failures = None if max_failures is None else share(max_failures, "--max-failures")
     if max_failures is not None:
         given["--max-failures"] = max_failures
-    if not given:
+    if not given and not endpoints:
         raise Misuse("no limit is named", "change", "See: apwa change --help")
     if (there := detached_run(run)) is not None:
-        return forward(there, ["change", there.name, *(w for pair in given.items() for w in pair)])
+        flags = [*(w for pair in given.items() for w in pair), *["--endpoints"] * endpoints]
+        return forward(there, ["change", there.name, *flags], keys=endpoints)
     directory = named_run(run)
     if not is_driven(directory.journal):
         raise Misuse(
             "nobody drives this run now", directory.name, "Give the limits to: apwa resume"
         )
+    if endpoints:
+        _reopen(directory)
+    if not given:
+        return 0
     with RunReader(directory) as reader:
         settings = reader.settings or RunSettings()
     caps = {"max_cost": max_cost, "max_tokens": max_tokens, "max_calls": max_calls}
@@ -112,6 +125,32 @@ def change(
     send_command(directory, ChangeLimits(changed, concurrency, failures, timeout))
     say(f"Asked run {directory.name} to keep to the new limits from now on")
     return 0
+
+
+def _reopen(directory: RunDirectory) -> None:
+    """Let the run's driver reach its models by the keys and addresses of now."""
+    from apwa.runs import (
+        RunReader,
+        RunSettings,
+        models_of,
+        send_command,
+        send_variables,
+        variables_of,
+    )
+
+    env, here = current()
+    now = merge({}, env, here).endpoints or None
+    with RunReader(directory) as reader:
+        settings, plans = reader.settings or RunSettings(), reader.journal.plans()
+    models = models_of(settings, plans[-1].text if plans else "")
+    variables, _ = variables_of(models, now or settings.endpoints, env)
+    send_variables(directory, variables)
+    described = None if now is None else {n: msgspec.to_builtins(e) for n, e in now.items()}
+    send_command(directory, ReopenEndpoints(described))
+    say(
+        f"Asked run {directory.name} to reach its models by the keys and addresses of now;"
+        f" whether it does: apwa watch {directory.name}"
+    )
 
 
 def finish(run: str = "last", /, *, out: Output = _NO_OUTPUT, looks: Looks = _LOOKS) -> int:

@@ -37,7 +37,8 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
     if ending.words:
         say(f"\n{ending.words}\n")
     if ending.quarantined_before:
-        say(f"  earlier     {ending.quarantined_before:,} quarantined in earlier steps")
+        parts = "quarantined in earlier steps, or as parts of a reduce"
+        say(f"  earlier     {ending.quarantined_before:,} {parts}")
     _failures(ended)
     if ending.state == "done" and ending.reason:
         _missing(ended)

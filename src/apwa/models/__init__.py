@@ -7,9 +7,9 @@ no list of models, and shows a key to nobody.
 
 from apwa.models.addressing import EndpointSettings, Way, check_endpoints
 from apwa.models.client import LeanChat
-from apwa.models.dialect import Dialect
+from apwa.models.dialect import Dialect, LearningChat
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
-from apwa.models.kits import ModelKit, ReadVariables, kit_of, open_kit
+from apwa.models.kits import ModelKit, ReadVariables, ask_for_keys_again, kit_of, open_kit
 from apwa.models.on_this_machine import local_file, practice_faults
 from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
 from apwa.models.prices import PRACTICE, context_of, cost, own_price, price_of
@@ -50,6 +50,7 @@ __all__ = [
     "HttpTransport",
     "Image",
     "LeanChat",
+    "LearningChat",
     "Message",
     "ModelKit",
     "ModelSettings",
@@ -69,6 +70,7 @@ __all__ = [
     "Way",
     "WireReply",
     "WireRequest",
+    "ask_for_keys_again",
     "canonical_bytes",
     "check_endpoints",
     "context_of",

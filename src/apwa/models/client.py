@@ -57,6 +57,7 @@ class LeanChat:
         self._headers = headers or {}
         self._on_notice = on_notice
         self._transport = transport or HttpTransport(key, key_header)
+        self._former: list[Transport] = []  # calls may still be in flight over them
         self._codec = OpenAICodec(base_url, dialect, headers)
         self.watch = PromptWatch()
 
@@ -78,6 +79,17 @@ class LeanChat:
         if dialect != self._codec.dialect:
             self._codec = OpenAICodec(self._codec.base_url, dialect, self._headers)
 
+    def take_over(self, other: LeanChat) -> None:
+        """Reach the endpoint as ``other`` does, from the next call on."""
+        dialect = other.dialect
+        if other.base_url == self.base_url:
+            dialect = self.dialect  # what was learned of it
+        else:
+            self.watch = other.watch
+        self._former += [self._transport, *other._former]
+        self._key, self._headers, self._transport = other._key, other._headers, other._transport
+        self._codec = OpenAICodec(other.base_url, dialect, other._headers)
+
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Raises ChatFailure."""
         reply = await self.exchange(lambda codec: codec.encode(request), request.timeout_s)
@@ -98,7 +110,8 @@ class LeanChat:
             raise self._without_key(failure) from None
 
     async def close(self) -> None:
-        await self._transport.close()
+        for transport in (self._transport, *self._former):
+            await transport.close()
 
     async def exchange(
         self, encode: Callable[[OpenAICodec], WireRequest], timeout_s: float

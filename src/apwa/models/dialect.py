@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -47,6 +47,11 @@ class LearningChat(ChatModel, Protocol):
 
     def adopt(self, dialect: Dialect) -> None:
         """Speak so from now on."""
+        ...
+
+    def take_over(self, other: Self) -> None:
+        """Reach the endpoint as ``other`` does, from the next call on. It is not used by itself
+        any more; what is in flight ends as it began."""
         ...
 
     async def get(self, url: str, timeout_s: float) -> WireReply:

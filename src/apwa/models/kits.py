@@ -15,6 +15,7 @@ _KEY = "APWA_KEY_OF_"  # and the endpoint's name: stands for the command that pr
 
 
 _printed = functools.cache(key_from_command)  # a kit is made for each host
+ask_for_keys_again = _printed.cache_clear
 
 
 class ModelKit(msgspec.Struct, frozen=True):

@@ -68,6 +68,7 @@ class ProviderChat:
         dialect: Dialect | None = None,
     ) -> None:
         self._model = model
+        self._former: list[Model[Any]] = []  # calls may still be in flight over them
         self._key = key
         self._body_field = body_field
         self._on_notice = on_notice
@@ -87,6 +88,13 @@ class ProviderChat:
     def adopt(self, dialect: Dialect) -> None:
         """Speak so from now on, as an earlier probe has found out."""
         self._dialect = dialect
+
+    def take_over(self, other: ProviderChat) -> None:
+        """Reach the provider as ``other`` does, from the next call on."""
+        if other._address != self._address:
+            self._dialect, self._watch = other._dialect, other._watch
+        self._former += [self._model, *other._former]
+        self._model, self._key, self._address = other._model, other._key, other._address
 
     async def get(self, url: str, timeout_s: float) -> WireReply:
         """There are no pages to fetch by this way."""
@@ -120,10 +128,11 @@ class ProviderChat:
         return _Prepared(self, request)
 
     async def close(self) -> None:
-        close = getattr(getattr(self._model, "client", None), "close", None)
-        closing = close() if callable(close) else None
-        if asyncio.iscoroutine(closing):
-            await closing
+        for model in (self._model, *self._former):
+            close = getattr(getattr(model, "client", None), "close", None)
+            closing = close() if callable(close) else None
+            if asyncio.iscoroutine(closing):
+                await closing
 
     async def _ask(self, request: ChatRequest, dialect: Dialect) -> ModelResponse:
         messages = messages_of(request, self._kept)

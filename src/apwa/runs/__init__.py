@@ -25,6 +25,7 @@ from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
 from apwa.runs.streaming import Rows
+from apwa.runs.variables import models_of, send_variables, variables_of
 
 __all__ = [
     "HIDDEN",
@@ -59,12 +60,15 @@ __all__ = [
     "forecast_words",
     "home_of",
     "list_runs",
+    "models_of",
     "rows",
     "run",
     "send_command",
+    "send_variables",
     "skipped_rows",
     "take_up",
     "usage_words",
+    "variables_of",
     "words_of",
     "write_text",
 ]

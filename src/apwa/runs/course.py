@@ -27,7 +27,7 @@ from apwa.runs.expand import fit_of
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast, StepSample, forecast
 from apwa.runs.long_rows import LongRows, look_for_long_rows
-from apwa.runs.policy import policy_of, policy_problems
+from apwa.runs.policy import policy_of, policy_problems, veil
 from apwa.runs.settings import RunRequest
 from apwa.runs.walk import Closed, Stopped, Walk
 from apwa.vocabulary import PILOT, RUN, Attempt, Paused, PlanError, Usage
@@ -66,6 +66,15 @@ class Course:
         self._ask = ask
 
     # ---- the plan
+
+    async def hold_to_policy(self) -> None:
+        """Hold the plan in force, and what a manager is shown, to the policy: the models may be
+        others, or elsewhere, than before. Raises Misuse or PlanError."""
+        plans = self.desk.reader.plans()
+        if not self.request.plan or self.desk.reader.turns():
+            await veil(self.desk)
+        if plans and policy_of(self.desk) is not None:
+            await self.check(*load_plan(plans[-1].text, "plan"), offline=True)
 
     async def restore(self) -> None:
         """Take up the last plan version, and its forecast if it was piloted."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from apwa.capabilities import Registry
 from apwa.executor import Executor, LocalHost
 from apwa.executor.cluster import Baggage
 from apwa.journal import Journal, JournalReader, open_journal
-from apwa.models import ChatModel
+from apwa.models import ChatModel, ToolSpec
 from apwa.plan import CheckedPlan, GrantCard, Step, TableShape, TemplateStep, build_spec, load_plan
 from apwa.runs.directory import RunDirectory, home_secret
 from apwa.runs.earlier import Earlier, EarlierRuns
@@ -31,6 +31,7 @@ from apwa.runs.stream import Listener, Stream
 from apwa.tables import CONTENT_FILE, CheckProcess, Documents, SqlProcess, Table
 from apwa.vocabulary import RUN, Misuse, WorkSpec
 from apwa.vocabulary.events import AnswersReused, Event, FilesRead
+from apwa.worker import Toolbox
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -139,6 +140,17 @@ class Desk:
         for spec in dict.fromkeys([self.settings.manager_model, *named]):
             await self.endpoints.opened(self.endpoints.model_named(spec))
 
+    async def reopen(
+        self,
+        settings: RunSettings,
+        variables: Mapping[str, str],
+        allow: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Reach all models by other keys and addresses; see ``Endpoints.reopen``."""
+        opened = await self.endpoints.reopen(settings, variables, allow)
+        self.settings = settings
+        self._hands.equip_again(opened)
+
     async def endpoint(self, spec: str) -> Endpoint:
         endpoint = await self.endpoints.get(spec)
         self._models[endpoint.spec] = endpoint.opened.model
@@ -214,8 +226,18 @@ class Desk:
     ) -> None:
         """Keep a step's compiled template, so that a reader can make its table meanwhile."""
         hidden = bool(source.sensitive & set(spec.columns))
-        kept = KeptSpec(step.over, spec, hidden, task_of(step), list(prefixes))
+        tools = await self._tools_of(spec)
+        kept = KeptSpec(step.over, spec, hidden, task_of(step), list(prefixes), tools)
         await self.keep(f"spec:{scope}:{spec.step}", kept)
+
+    async def _tools_of(self, spec: WorkSpec) -> list[ToolSpec]:
+        """What the grants show a model; none where they open only on a host elsewhere."""
+        try:
+            opened = await Toolbox(self.registry).open(spec.grants)
+        except Exception:  # a host that needs them will say so
+            return []
+        await opened.close()
+        return opened.specs
 
     def shareable(self, spec: WorkSpec) -> bool:
         """Whether equal requests may share one call: not where a capability sees the world."""

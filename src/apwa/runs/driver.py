@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from apwa.journal import Journal
 from apwa.manager import Manager, ManagerTurnView
+from apwa.models import EndpointSettings
 from apwa.plan import dump_plan, load_plan
 from apwa.runs.closing import status_counts
 from apwa.runs.contents import read_for_cards
@@ -22,6 +24,7 @@ from apwa.runs.metered import MeteredModel
 from apwa.runs.reporting import write_report
 from apwa.runs.settings import RunRequest
 from apwa.runs.so_far import so_far
+from apwa.runs.variables import VariablesIn
 from apwa.runs.workbench import RunWorkbench
 from apwa.vocabulary import (
     Approve,
@@ -30,8 +33,10 @@ from apwa.vocabulary import (
     ChangeLimits,
     Command,
     Finish,
+    Misuse,
     Pause,
     Paused,
+    ReopenEndpoints,
     Usage,
 )
 from apwa.vocabulary.events import (
@@ -206,8 +211,9 @@ class Driver:
                 stats=self.desk.settings.with_stats,
             )
         counts = await asyncio.to_thread(status_counts, closed.table)
-        before = sum(c.end.quarantined for name, c in finished.items() if name != answer)
-        ending = done_ending(answer, counts, words, before, [str(path) for path in outputs])
+        # also parts of a reduce, which are no rows of the answer
+        before = sum(c.end.quarantined for c in finished.values()) - counts.quarantined
+        ending = done_ending(answer, counts, words, max(before, 0), [str(path) for path in outputs])
         if self.desk.finishing and any(c.end.skipped for c in finished.values()):
             ending = msgspec.structs.replace(ending, reason=FINISHED, exit_code=3)
         return ending
@@ -250,6 +256,13 @@ class Driver:
             )
 
     async def _watch_control(self) -> None:
+        handed = VariablesIn(self.desk.directory)
+        try:
+            await self._take_control(handed)
+        finally:
+            handed.close()
+
+    async def _take_control(self, handed: VariablesIn) -> None:
         while True:
             for path, command in take_commands(self.desk.directory):
                 path.unlink(missing_ok=True)
@@ -258,10 +271,10 @@ class Driver:
                     continue
                 await self.desk.journal.take_command(command)
                 self.desk.emit(CommandTaken(type(command).__name__))
-                await self._obey(command)
+                await self._obey(command, handed)
             await asyncio.sleep(_CONTROL_EVERY_S)
 
-    async def _obey(self, command: Command) -> None:
+    async def _obey(self, command: Command, handed: VariablesIn) -> None:
         match command:
             case Pause():
                 self.stop("paused on request", exit_code=4)
@@ -272,6 +285,8 @@ class Driver:
                 self.finish()
             case ChangeLimits():
                 await self._change(command)
+            case ReopenEndpoints(endpoints=endpoints):
+                await self._reopen(endpoints, handed.read())
             case Approve():
                 pass  # a driver that waits for approval has ended; resume takes --yes
 
@@ -288,6 +303,27 @@ class Driver:
         desk.executor.change_limits(limits)
         if limits.timeout_s is not None:
             self._start_timer(limits.timeout_s)
+
+    async def _reopen(
+        self, endpoints: dict[str, dict[str, Any]] | None, variables: dict[str, str]
+    ) -> None:
+        """Reach the models by the keys and addresses of now; as before, if these are no good."""
+        desk = self.desk
+        try:
+            settings = desk.settings.changed({"endpoints": _endpoints(endpoints)})
+            await desk.reopen(settings, variables, self.course.hold_to_policy)
+        except ApwaError as error:
+            words = f"keys and addresses stay as they were: {error.what}"
+            desk.emit(Trouble("control", f"{words} {error.todo}".strip()))
+            return
+        await desk.keep("settings", desk.settings)
+
+
+def _endpoints(given: dict[str, dict[str, Any]] | None) -> dict[str, EndpointSettings] | None:
+    try:
+        return msgspec.convert(given, dict[str, EndpointSettings] | None)
+    except msgspec.ValidationError as error:
+        raise Misuse(f"a setting of an endpoint is wrong: {error}", "endpoints") from error
 
 
 def _said(ending: Ending, error: ApwaError | OSError) -> Ending:

@@ -16,7 +16,7 @@ class Ending(msgspec.Struct, frozen=True):
 
     ``state``: done, planned, paused, cancelled, failed, refused; stopped, while it goes on or
     after a kill. Counts are the answer step's, or before its time those of ``step``, the last
-    that was worked; ``quarantined_before`` counts rows that earlier steps quarantined.
+    that was worked; ``quarantined_before`` counts those of earlier steps, and parts of a reduce.
     """
 
     state: str
@@ -44,7 +44,8 @@ class Ended:
 def done_ending(
     answer: str, counts: StatusCounts, words: str, before: int, outputs: list[str]
 ) -> Ending:
-    """The end of a run that came to its answer; ``before``: quarantined in earlier steps."""
+    """The end of a run that came to its answer; ``before``: quarantined in earlier steps,
+    or as parts of a reduce."""
     return Ending(
         "done",
         answer=answer,

@@ -6,8 +6,9 @@ import asyncio
 import ipaddress
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +22,7 @@ from apwa.models import (
     OpenedModel,
     ReadVariables,
     Way,
+    ask_for_keys_again,
     check_endpoints,
     find_out,
     kit_of,
@@ -70,6 +72,7 @@ class Endpoints:
         self._open: dict[str, Endpoint] = {}
         self._clients: dict[str, OpenedModel] = {}
         self._read: dict[str, ReadVariables] = {}
+        self._handed: dict[str, str] = {}  # variables that came after this process had begun
         self._urls: dict[str, str] = {}  # of servers that are ours
         self._processes = ModelProcesses(settings.practice, settings.context)
         self._lock = asyncio.Lock()
@@ -104,7 +107,7 @@ class Endpoints:
                 " instead.",
             )
         traits = await self._traits(spec, opened)
-        await self._journal.put_fact(f"way:{spec}", msgspec.msgpack.encode(opened.way))
+        await self._keep_found(spec, traits, opened.way)
         context = self._settings.context or traits.context
         self._emit(
             EndpointFound(
@@ -131,12 +134,65 @@ class Endpoints:
     async def opened(self, spec: str) -> OpenedModel:
         """A client, not yet probed; starts the model's server if that is ours to start."""
         if spec not in self._clients:
-            url = self._urls[spec] = await self._processes.url_of(spec)
-            read = self._read[spec] = ReadVariables(os.environ)
-            settings = ModelSettings(read, url, self._settings.endpoints, self._notice)
-            # in a thread, since a command may have to be asked for the key
-            self._clients[spec] = await asyncio.to_thread(open_model, spec, settings)
+            self._urls[spec] = await self._processes.url_of(spec)
+            self._clients[spec], self._read[spec] = await self._opened_by(self._settings, spec)
         return self._clients[spec]
+
+    async def _opened_by(
+        self, settings: RunSettings, spec: str
+    ) -> tuple[OpenedModel, ReadVariables]:
+        read = ReadVariables(ChainMap(self._handed, os.environ))
+        how = ModelSettings(read, self._urls[spec], settings.endpoints, self._notice)
+        # in a thread, since a command may have to be asked for the key
+        return await asyncio.to_thread(open_model, spec, how), read
+
+    async def reopen(
+        self,
+        settings: RunSettings,
+        variables: Mapping[str, str],
+        allow: Callable[[], Awaitable[None]],
+    ) -> list[str]:
+        """Reach all models by other keys and addresses, from the next call on; their names.
+
+        Args:
+            settings: Of the run, with the endpoints as they are now.
+            variables: Laid over the environment.
+            allow: Raises if the new addresses may not be used; it finds them in place.
+
+        Raises what ``opened``, a probe of an address that is new, and ``allow`` raise. Nothing is
+        changed then.
+        """
+        async with self._lock:
+            before = self._settings, self._handed, dict(self._clients), dict(self._read)
+            check_endpoints(settings.endpoints, "settings")
+            self._settings, self._handed = settings, {**self._handed, **variables}
+            ask_for_keys_again()
+            anew: list[OpenedModel] = []
+            try:
+                for spec in before[2]:
+                    self._clients[spec], self._read[spec] = await self._opened_by(settings, spec)
+                    anew.append(self._clients[spec])
+                await allow()
+                moved = {s for s in self._open if self._moved(s, self._clients[s])}
+                found = {s: await self._probed(s, self._clients[s]) for s in moved}
+            except BaseException:
+                self._settings, self._handed, self._clients, self._read = before
+                for opened in anew:
+                    await opened.model.close()
+                raise
+            for spec, opened in self._clients.items():
+                known = before[2][spec].model
+                known.take_over(opened.model)
+                self._clients[spec] = opened = replace(opened, model=known)
+                if (endpoint := self._open.get(spec)) is not None:
+                    traits = found.get(spec, endpoint.traits)
+                    self._open[spec] = replace(endpoint, opened=opened, traits=traits)
+                    await self._keep_found(spec, traits, opened.way)
+            return list(self._clients)
+
+    async def _keep_found(self, spec: str, traits: EndpointTraits, way: Way) -> None:
+        await self._journal.put_fact(f"traits:{spec}", msgspec.msgpack.encode(traits))
+        await self._journal.put_fact(f"way:{spec}", msgspec.msgpack.encode(way))
 
     async def destination(self, spec: str) -> Destination:
         """Where the calls of a template, or the manager, go. Sends nothing."""
@@ -169,6 +225,10 @@ class Endpoints:
             traits = msgspec.msgpack.decode(kept, type=EndpointTraits)
             opened.model.adopt(traits.dialect)
             return traits
+        return await self._probed(spec, opened)
+
+    async def _probed(self, spec: str, opened: OpenedModel) -> EndpointTraits:
+        """Raises Paused or RunFailed where the endpoint is of no use."""
         try:
             traits = await find_out(opened)
         except ChatFailure as failure:
@@ -184,7 +244,6 @@ class Endpoints:
                 "endpoint",
                 _wider(traits),
             )
-        await self._journal.put_fact(f"traits:{spec}", msgspec.msgpack.encode(traits))
         return traits
 
     def _moved(self, spec: str, opened: OpenedModel) -> bool:

@@ -40,6 +40,10 @@ class Hands(Protocol):
         """Have hosts for the executor, which has started."""
         ...
 
+    def equip_again(self, endpoints: Sequence[str]) -> None:
+        """Let hosts reach endpoints as this process does now."""
+        ...
+
     async def stop(self) -> None:
         """Begin no more hosts."""
         ...
@@ -58,6 +62,8 @@ class LocalHands:
     async def connect(self) -> None: ...
 
     async def start(self, executor: Executor) -> None: ...
+
+    def equip_again(self, endpoints: Sequence[str]) -> None: ...  # it uses the same clients
 
     async def stop(self) -> None: ...
 
@@ -149,6 +155,10 @@ class ClusterHands:
             executor, self._baggage, self._equip, self._emit, self._run, self._unfit
         )
         await self._fleet.start()
+
+    def equip_again(self, endpoints: Sequence[str]) -> None:
+        if self._fleet is not None:
+            self._fleet.equip_again(endpoints)
 
     async def stop(self) -> None:
         for task in self._asked:

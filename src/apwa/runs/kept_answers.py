@@ -17,11 +17,31 @@ from pyroaring import BitMap
 from apwa.executor import Work
 from apwa.journal import JournalReader, StoredResult
 from apwa.plan import Contract, ContractBroken, TemplateStep
+from apwa.runs.desk import Desk
 from apwa.runs.expand import canonical_rows
-from apwa.runs.specs import KeptSpec, task_of
+from apwa.runs.settling import counts
+from apwa.runs.specs import KeptSpec, kept_spec, task_of
 from apwa.tables import Table
-from apwa.vocabulary import WorkSpec, reuse_key
+from apwa.vocabulary import PILOT, WorkSpec
 from apwa.worker import Checks, Evaluator
+
+
+async def under_another_contract(
+    desk: Desk, scope: str, step: TemplateStep, spec: WorkSpec
+) -> KeptSpec | None:
+    """The step as it was before only its contract was changed, if it was; kept until it changes
+    again, so that a run that is killed on the way goes on trying what was answered then."""
+    name = f"before:{scope}:{spec.step}"
+    last = kept_spec(desk.reader, scope, spec.step)
+    if last is not None and only_contract_differs(last, step, spec):
+        await desk.keep(name, last)
+    else:
+        last = desk.kept(name, KeptSpec)
+        if last is None or not only_contract_differs(last, step, spec):
+            return None
+    if scope == PILOT and last.spec.model != spec.model:
+        return None  # a pilot is there to try the model
+    return last
 
 
 def only_contract_differs(before: KeptSpec, step: TemplateStep, spec: WorkSpec) -> bool:
@@ -51,7 +71,7 @@ def unchanged(
     return BitMap(
         ordinal
         for ordinal, canonical in canonical_rows(before, table, rows)
-        if any(reuse_key(prefix, canonical) == kept[ordinal] for prefix in prefixes)
+        if counts(kept[ordinal], canonical, prefixes)
     )
 
 

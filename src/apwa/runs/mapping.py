@@ -10,9 +10,9 @@ from apwa.executor import StepJob
 from apwa.plan import TemplateStep
 from apwa.runs.closing import close_sample, close_template, made_sensitive
 from apwa.runs.expand import by_reference, expand, fit_of
-from apwa.runs.kept_answers import KeptAnswers, only_contract_differs, unchanged
+from apwa.runs.kept_answers import KeptAnswers, unchanged, under_another_contract
 from apwa.runs.settling import Known, piloted, settle, without_again
-from apwa.runs.specs import KeptSpec, kept_spec
+from apwa.runs.specs import KeptSpec
 from apwa.runs.state import StepState, save_state
 from apwa.runs.walk import Closed, Stopped, Walk, digest
 from apwa.runs.windows import check_window
@@ -27,7 +27,7 @@ async def work_template(walk: Walk, name: str, step: TemplateStep) -> Closed:
     rows = await asyncio.to_thread(walk.sampled, step.over)
     spec = await desk.spec(name, step, walk.checked)
     await check_window(desk, step, spec, source.table)
-    before = await _under_another_contract(walk, step, spec)
+    before = await under_another_contract(desk, scope, step, spec)
     state, known = await _settle(walk, name, step, spec, source, rows)
     standing = state.standing(reader, scope, name, rows)
     todo = rows - standing.settled
@@ -96,25 +96,11 @@ async def _settle(
     return state, known
 
 
-async def _under_another_contract(
-    walk: Walk, step: TemplateStep, spec: WorkSpec
-) -> KeptSpec | None:
-    """The step as it was before only its contract was changed, if it was; kept until it changes
-    again, so that a run that is killed on the way goes on trying what was answered then."""
-    desk, name = walk.desk, f"before:{walk.scope}:{spec.step}"
-    last = kept_spec(desk.reader, walk.scope, spec.step)
-    if last is not None and only_contract_differs(last, step, spec):
-        await desk.keep(name, last)
-        return last
-    before = desk.kept(name, KeptSpec)
-    return before if before is not None and only_contract_differs(before, step, spec) else None
-
-
 async def _kept_answers(
     walk: Walk, spec: WorkSpec, source: Closed, before: KeptSpec | None, rows: BitMap
 ) -> KeptAnswers | None:
-    if before is None or (walk.scope == PILOT and before.spec.model != spec.model):
-        return None  # a pilot is there to try the model
+    if before is None:
+        return None
     reader, scope = walk.desk.reader, walk.scope
     same = await asyncio.to_thread(
         unchanged, reader, scope, before.spec, before.prefixes, source.table, rows

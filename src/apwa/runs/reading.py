@@ -131,8 +131,9 @@ class RunReader:
             story = [result for result in story if result.scope == RUN]
         line = ""
         if values and not kept.hidden:
-            line = shell_line(self.journal, kept.spec, [values[c] for c in kept.spec.columns])
-        grants = [grant.name for grant in kept.spec.grants]
+            row = [values[c] for c in kept.spec.columns]
+            line = shell_line(self.journal, kept.spec, kept.tools, row)
+        grants = [] if kept.tools else [grant.name for grant in kept.spec.grants]
         return RowView(step, key, ordinal, values, kept.hidden, story, line, grants)
 
     def _node(self, key: str, step: str) -> int:
@@ -198,7 +199,7 @@ class RowView:
     """One subtask: its values (none that are sensitive), and all its results, oldest first.
 
     ``hidden``: it reads sensitive columns, so what was answered is not to be shown. ``curl``: its
-    first request for a shell, without the tools of its ``grants``; empty where there is none.
+    first request for a shell; empty where there is none. ``grants``: those whose tools it lacks.
     """
 
     step: str

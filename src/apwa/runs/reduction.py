@@ -16,6 +16,7 @@ from apwa.journal import StoredResult
 from apwa.plan import Reduce, TemplateStep, answer_schema, canonical_values
 from apwa.runs.closing import ERROR, STATUS, made_sensitive, reason
 from apwa.runs.expand import Fit, fit_of, work_of
+from apwa.runs.kept_answers import KeptAnswers, under_another_contract
 from apwa.runs.reducing import (
     Item,
     Node,
@@ -26,11 +27,12 @@ from apwa.runs.reducing import (
     pack,
 )
 from apwa.runs.settling import Known, counts, piloted
+from apwa.runs.specs import KeptSpec
 from apwa.runs.state import StepState, save_state
 from apwa.runs.walk import Closed, Stopped, Walk, digest
 from apwa.tables import Table, count_tokens, key_text, plain_rows, write_table
 from apwa.vocabulary import Values, WorkSpec
-from apwa.vocabulary.events import StepOpened
+from apwa.vocabulary.events import AnswersReused, StepOpened
 
 _CHUNK = 64  # nodes expanded at once: each may hold a fan-in of long items
 
@@ -52,6 +54,7 @@ async def work_reduce(walk: Walk, name: str, step: TemplateStep) -> Closed:
     rows = await asyncio.to_thread(walk.sampled, step.over)
     spec = await desk.spec(name, step, walk.checked)
     state = walk.taken_up(name, step, spec)
+    before = await under_another_contract(desk, walk.scope, step, spec)
     await desk.keep_spec(walk.scope, spec, step, source.table, state.prefixes)
     await asyncio.to_thread(desk.documents.ensure, source.table, rows)
     groups, items = await asyncio.to_thread(read_items, spec, source.table, rows, step.reduce)
@@ -65,7 +68,7 @@ async def work_reduce(walk: Walk, name: str, step: TemplateStep) -> Closed:
             expected = expected_nodes(slots, step.reduce)
             done = len(desk.reader.done(walk.scope, name) & BitMap(range(expected)))
             desk.emit(StepOpened(walk.scope, name, "reduce", expected, done))
-        job = LevelJob(walk, spec, source.table, new, level, fit, step.reduce, groups)
+        job = LevelJob(walk, spec, source.table, new, level, fit, step.reduce, groups, before)
         state = await job.work(state, max(nodes, expected))
         items = next_items(slots, job.results(), groups.keys)
         level += 1
@@ -92,6 +95,7 @@ class LevelJob:
     fit: Fit
     reduce: Reduce
     groups: Groups
+    before: KeptSpec | None  # as it was before its contract was changed
 
     async def work(self, state: StepState, rows: int) -> StepState:
         """Work what of this level has no counting result. Raises Stopped."""
@@ -105,13 +109,17 @@ class LevelJob:
         state = state.opened()
         await save_state(desk.journal, scope, name, state)
         before = state.standing(desk.reader, scope, name, BitMap(range(rows)))
+        batches = self._expand(todo, state)
+        kept = await self._kept_answers(todo - BitMap(state.again))
+        if kept is not None:
+            batches = kept.answering(batches)
         end = await desk.executor.run_step(
             StepJob(
                 scope=scope,
                 spec=self.spec,
                 rows=rows,
                 todo=todo,
-                expand=self._expand(todo, state),
+                expand=batches,
                 done=len(before.done),
                 quarantined=len(before.quarantined),
                 known=await asyncio.to_thread(self._known, todo, state),
@@ -119,6 +127,8 @@ class LevelJob:
                 hidden=bool(made_sensitive(self.spec, self.table)),
             )
         )
+        if kept is not None and kept.accepted:
+            desk.emit(AnswersReused(name, kept.accepted, len(todo)))
         if end.paused and not desk.finishing:
             raise Stopped(end.paused)
         return state
@@ -150,17 +160,31 @@ class LevelJob:
         below has changed), and whose is."""
         reader, scope, step = self.walk.desk.reader, self.walk.scope, self.spec.step
         some = ordinals & (reader.done(scope, step) | reader.quarantined(scope, step))
-        if not some:
-            return some, some
-        kept = {o: key for o, key in reader.reuse_keys(scope, step) if o in some}
-        current = BitMap()
-        nodes = [node for node in self.nodes if node.ordinal in some]
+        current = self._answered(state.prefixes, some)
+        return some - current, current
+
+    async def _kept_answers(self, todo: BitMap) -> KeptAnswers | None:
+        """What was answered under another contract, of nodes whose items are still the same."""
+        if self.before is None:
+            return None
+        same = await asyncio.to_thread(self._answered, self.before.prefixes, todo)
+        if not same:
+            return None
+        reader, scope = self.walk.desk.reader, self.walk.scope
+        return KeptAnswers(reader, scope, self.spec, same, self.walk.desk.checks)
+
+    def _answered(self, prefixes: Sequence[bytes], some: BitMap) -> BitMap:
+        """Nodes of these whose result answers what is asked now, by one of the prefixes."""
+        reader, scope, step = self.walk.desk.reader, self.walk.scope, self.spec.step
+        found = BitMap()
+        kept = {o: key for o, key in reader.reuse_keys(scope, step) if o in some} if some else {}
+        nodes = [node for node in self.nodes if node.ordinal in kept]
         for start in range(0, len(nodes), _CHUNK):
             part = nodes[start : start + _CHUNK]
             for node, values in zip(part, self._values(part), strict=True):
-                if counts(kept[node.ordinal], canonical_values(self.spec, values), state):
-                    current.add(node.ordinal)
-        return some - current, current
+                if counts(kept[node.ordinal], canonical_values(self.spec, values), prefixes):
+                    found.add(node.ordinal)
+        return found
 
     def _values(self, nodes: Sequence[Node]) -> list[Values]:
         """For each node its items, each a list in the order of the tags."""

@@ -8,18 +8,19 @@ from typing import Any
 import msgspec
 
 from apwa.journal import JournalReader
-from apwa.models import EndpointTraits, Image, Message, OpenAICodec, Text, Way, curl_line
+from apwa.models import EndpointTraits, Image, Message, OpenAICodec, Text, ToolSpec, Way, curl_line
 from apwa.plan import user_message
 from apwa.vocabulary import Values, WorkSpec
 from apwa.worker import request_of
 
 
-def shell_line(reader: JournalReader, spec: WorkSpec, values: Values) -> str:
+def shell_line(reader: JournalReader, spec: WorkSpec, tools: list[ToolSpec], values: Values) -> str:
     """The first request of a row as a ``curl`` line; empty if its endpoint was never reached.
 
     Args:
         reader: Of the run.
         spec: The row's step.
+        tools: What its grants show the model.
         values: The row's values, in the order of the step's columns.
     """
     way, traits = reader.fact(f"way:{spec.endpoint}"), reader.fact(f"traits:{spec.endpoint}")
@@ -41,7 +42,7 @@ def shell_line(reader: JournalReader, spec: WorkSpec, values: Values) -> str:
     left_out = [f"[{image['size']:,} bytes left out]".encode() for image in images]
     parts = [Image(image["type"], words) for image, words in zip(images, left_out, strict=True)]
     user = Message("user", [Text(text), *parts])
-    request = msgspec.structs.replace(shared, messages=[*shared.messages, user])
+    request = msgspec.structs.replace(shared, messages=[*shared.messages, user], tools=tools)
     wire = OpenAICodec(reached.address, dialect, reached.headers).encode(request)
     for words in left_out:
         body = wire.body.replace(base64.b64encode(words), words)

@@ -8,7 +8,7 @@ above lets one row more through), what is already answered is found by its reuse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyroaring import BitMap
 
@@ -37,7 +37,7 @@ def settle(
     needed: set[bytes] = set()
     for ordinal, canonical in canonical_rows(spec, table, rows):
         have = kept.get(ordinal)
-        if have is not None and counts(have, canonical, state):
+        if have is not None and counts(have, canonical, state.prefixes):
             current.add(ordinal)
             continue
         needed.add(reuse_key(spec.prefix_hash, canonical))
@@ -53,9 +53,10 @@ def settle(
     return state, known
 
 
-def counts(have: bytes, canonical: bytes, state: StepState) -> bool:
-    """Whether a result with this reuse key answers the request, with any model of the run's."""
-    return any(reuse_key(prefix, canonical) == have for prefix in state.prefixes)
+def counts(have: bytes, canonical: bytes, prefixes: Sequence[bytes]) -> bool:
+    """Whether a result with this reuse key answers the request, with any of these templates: one
+    for each model that it has been worked with."""
+    return any(reuse_key(prefix, canonical) == have for prefix in prefixes)
 
 
 def piloted(reader: JournalReader, scope: str, step: str) -> Known:

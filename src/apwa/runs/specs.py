@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from apwa.journal import JournalReader
+from apwa.models import ToolSpec
 from apwa.plan import TemplateStep
 from apwa.vocabulary import WorkSpec
 
@@ -16,7 +17,8 @@ class KeptSpec(msgspec.Struct, frozen=True):
 
     ``hidden``: it reads sensitive columns, so what its workers say is not to be shown. ``task``
     names the template without its contract. ``prefixes``: hashes of it compiled, one for each model
-    that it has been worked with.
+    that it has been worked with. ``tools``: what its grants show the model; empty where that was
+    not known.
     """
 
     over: str
@@ -24,6 +26,7 @@ class KeptSpec(msgspec.Struct, frozen=True):
     hidden: bool = False
     task: str = ""
     prefixes: list[bytes] = []
+    tools: list[ToolSpec] = []
 
 
 def task_of(step: TemplateStep) -> str:

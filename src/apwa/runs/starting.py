@@ -22,7 +22,7 @@ from apwa.runs.driver import Driver
 from apwa.runs.ending import Ending
 from apwa.runs.export import check_target
 from apwa.runs.inputs import as_kept, look_for_changes, read_inputs
-from apwa.runs.policy import kept_rules, policy_of, take_rules, veil
+from apwa.runs.policy import kept_rules, take_rules, veil
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
 from apwa.runs.stream import Listener
 from apwa.tables import has_parts
@@ -155,16 +155,13 @@ async def _hold_to_policy(driver: Driver, plan: tuple[str, str] | None) -> None:
     What is refused here is forgotten: new settings and rules are put back as they were.
     """
     desk, course = driver.desk, driver.course
-    plans = desk.reader.plans()
     rules = kept_rules(desk)
     try:
         await take_rules(desk, plan)
-        if plan is None and (not driver.request.plan or desk.reader.turns()):
-            await veil(desk)
         if plan is not None:
             await course.check(*load_plan(*plan), offline=True)
-        elif plans and policy_of(desk) is not None:
-            await course.check(*load_plan(plans[-1].text, "plan"), offline=True)
+        else:
+            await course.hold_to_policy()
     except (Misuse, PlanError):
         await desk.keep("policy", rules)
         await desk.keep("settings", desk.settings_before)

@@ -10,6 +10,7 @@ from apwa.vocabulary.control import (
     Command,
     Finish,
     Pause,
+    ReopenEndpoints,
     decode_command,
     encode_command,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Price",
     "Problem",
     "Redacted",
+    "ReopenEndpoints",
     "ResultKey",
     "RowKey",
     "RunFailed",

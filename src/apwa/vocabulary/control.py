@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from apwa.vocabulary.usage import Caps
@@ -43,7 +45,14 @@ class ChangeLimits(_Command, frozen=True):
     timeout_s: float | None = None
 
 
-Command = Approve | Pause | Cancel | Finish | ChangeLimits
+class ReopenEndpoints(_Command, frozen=True):
+    """Reach all models anew: by the variables that were handed over before this command, and by
+    ``endpoints`` (as ``[endpoints]`` of apwa.toml; None: as before)."""
+
+    endpoints: dict[str, dict[str, Any]] | None = None
+
+
+Command = Approve | Pause | Cancel | Finish | ChangeLimits | ReopenEndpoints
 
 _decoder = msgspec.json.Decoder(Command)
 

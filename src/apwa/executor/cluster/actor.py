@@ -17,7 +17,7 @@ import msgspec
 from apwa.capabilities import Registry, UserModule
 from apwa.executor.cluster.sharing import Mark, is_here
 from apwa.executor.hosts import LocalHost
-from apwa.models import ChatModel, ModelKit, open_kit
+from apwa.models import LearningChat, ModelKit, open_kit
 from apwa.tables import CheckProcess
 from apwa.vocabulary import ApwaError
 from apwa.vocabulary.messages import decode_to_host, encode
@@ -44,7 +44,7 @@ class HostActor:
     def __init__(self, name: str, profile: str) -> None:
         self._name = name
         self._profile = profile
-        self._models: dict[str, ChatModel] = {}
+        self._models: dict[str, LearningChat] = {}
         self._checks = CheckProcess()
         self._host: LocalHost | None = None  # from ``begin`` on
         self._taken = 0  # last batch of the driver's that was taken
@@ -140,7 +140,10 @@ class HostActor:
             opened = open_kit(equip.kit, equip.variables)
         except ApwaError:
             return  # the step that needs it will say that this host does not know it
-        self._models[equip.endpoint] = opened.model
+        known = self._models.setdefault(equip.endpoint, opened.model)
+        if known is not opened.model:  # steps that are open use it
+            known.take_over(opened.model)
+            known.adopt(equip.kit.dialect)
 
     async def _read(self, host: LocalHost) -> None:
         async for message in host.messages():

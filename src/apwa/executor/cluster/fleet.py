@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,13 @@ class Fleet:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def equip_again(self, endpoints: Sequence[str]) -> None:
+        """Give all hosts what they need now to open the models of endpoints."""
+        for wing in self._wings.values():
+            for member in wing.members:
+                for endpoint in endpoints:
+                    member.host.equip(endpoint)
 
     # ---- keeping
 

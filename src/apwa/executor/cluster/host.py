@@ -99,16 +99,21 @@ class RayHost:
 
     def send(self, message: ToHost) -> None:
         if isinstance(message, OpenStep):
-            equip = self._equip(message.spec.endpoint)
-            if equip is not None and equip != self._equipped.get(equip.endpoint):
-                self._equipped[equip.endpoint] = equip
-                self._out.append(equip)
+            self.equip(message.spec.endpoint)
             message = self._baggage.portable(message)
         if isinstance(message, Lease) and any(item.cells for item in message.items):
             self._out.append(message)
         else:
             self._out.append(encode(message))
         self._news.set()
+
+    def equip(self, endpoint: str) -> None:
+        """Give the host what it needs to open an endpoint's model, unless it has just that."""
+        equip = self._equip(endpoint)
+        if equip is not None and equip != self._equipped.get(endpoint):
+            self._equipped[endpoint] = equip
+            self._out.append(equip)
+            self._news.set()
 
     async def messages(self) -> AsyncIterator[FromHost]:
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +17,12 @@ import msgspec
 
 from apwa.capabilities import Registry, UserModule, load_module, pack_module
 from apwa.executor.cluster import mark_of, need_ray
-from apwa.models import EndpointSettings, ModelSettings, ReadVariables, kit_of, open_model
+from apwa.models import EndpointSettings
 from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
 from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.variables import models_of, variables_of
 from apwa.tables import find_source, split_part
 from apwa.vocabulary import ApwaError, BadInput, Misuse, RunFailed
 from apwa.vocabulary.events import Numbered
@@ -99,8 +100,9 @@ class Cluster:
         request = msgspec.structs.replace(request, tables=tables, plan=_portable(request))
         modules = [pack_module(Path(path)) for path in settings.modules]
         secrets = _secrets(modules)
-        models, endpoints = _models(request, settings), settings.endpoints
-        variables, described = _variables(models, endpoints)
+        models = models_of(settings, request.plan, request.plan_source or "plan")
+        endpoints = settings.endpoints
+        variables, described = variables_of(models, endpoints, os.environ)
         settings = msgspec.structs.replace(
             settings, executor="ray", modules=[], endpoints=described
         )
@@ -113,7 +115,7 @@ class Cluster:
     def go_on(self, order: Order, run: DetachedRun) -> str:
         """Go on with a run; its id."""
         changed = [str(order.changes.get(name) or "") for name in ("model", "manager_model")]
-        variables, _ = _variables([*run.models, *changed], run.endpoints)
+        variables, _ = variables_of([*run.models, *changed], run.endpoints, os.environ)
         return self._order(order, variables | _set_here(run.secrets))
 
     def _order(self, order: Order, variables: dict[str, str]) -> str:
@@ -194,9 +196,17 @@ class Cluster:
         """The exit code of how the run last ended."""
         return self.ask("exit_code", run)
 
-    def verb(self, arguments: Sequence[str]) -> tuple[int, str, str]:
-        """Run a verb of the command line where the runs are."""
-        return self.ask("verb", list(arguments))
+    def verb(
+        self, arguments: Sequence[str], keys_of: DetachedRun | None = None
+    ) -> tuple[int, str, str]:
+        """Run a verb of the command line where the runs are: exit code and both outputs.
+
+        ``keys_of``: with the variables set here that the models of this run read.
+        """
+        variables: dict[str, str] = {}
+        if keys_of is not None:
+            variables, _ = variables_of(keys_of.models, keys_of.endpoints, os.environ)
+        return self.ask("verb", list(arguments), variables)
 
     def export(self, arguments: Sequence[str], output: Path) -> tuple[int, str, list[Path]]:
         """Export a table to files here: exit code, words, files."""
@@ -276,14 +286,6 @@ def _connect(ray: Any, where: str, address: str) -> None:
     )  # fmt: skip
 
 
-def _models(request: RunRequest, settings: RunSettings) -> list[str]:
-    specs = [settings.model, settings.manager_model]
-    if request.plan:
-        plan, _ = load_plan(request.plan, request.plan_source or "plan")
-        specs += plan.models
-    return sorted({spec for spec in specs if spec})
-
-
 def _portable(request: RunRequest) -> str:
     """The plan's text with what its grants name of this machine in it; as it is if that is none.
 
@@ -303,22 +305,6 @@ def _portable(request: RunRequest) -> str:
             ):
                 step.grant[name], changed = packed, True
     return dump_plan(plan) if changed else request.plan
-
-
-def _variables(
-    models: Sequence[str], endpoints: Mapping[str, EndpointSettings]
-) -> tuple[dict[str, str], dict[str, EndpointSettings]]:
-    """The variables that opening the models reads, and the endpoints so that they read these."""
-    variables: dict[str, str] = {}
-    described = dict(endpoints)
-    for spec in {spec for spec in models if spec}:
-        read = ReadVariables(os.environ)
-        with contextlib.suppress(Misuse):  # what is missing here may be there
-            opened = open_model(spec, ModelSettings(read, "http://127.0.0.1/v1", endpoints))
-            kit, values = kit_of(spec, opened, read.read, "", endpoints)
-            variables |= values
-            described = kit.endpoints
-    return variables, described
 
 
 def _secrets(modules: Sequence[UserModule]) -> list[str]:

@@ -144,11 +144,14 @@ class Keeper:
 
     # ---- looking and commanding
 
-    def verb(self, arguments: list[str]) -> tuple[int, str, str]:
-        """Run a command line's verb here: exit code, standard output, standard error."""
+    def verb(
+        self, arguments: list[str], variables: dict[str, str] | None = None
+    ) -> tuple[int, str, str]:
+        """Run a command line's verb here, with further variables: exit code, standard output,
+        standard error."""
         done = subprocess.run(
             [sys.executable, "-m", "apwa", *arguments],
-            env=os.environ | {"APWA_HOME": str(self.home)},
+            env=os.environ | {"APWA_HOME": str(self.home)} | (variables or {}),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_VERB_S, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
