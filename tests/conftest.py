@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.canary import CANARY, find
 from tests.postgres import Server, binaries
@@ -42,3 +44,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for place in _leaks:
         terminalreporter.write_line(f"the canary key stands in {place}", red=True)
+
+
+class _FilesAndOneCluster(LoadFileScheduling):
+    """A file's tests on one worker, and all tests of clusters on one: these wait for each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if nodeid.startswith("tests/cluster/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _FilesAndOneCluster(config, log)

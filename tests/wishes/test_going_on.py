@@ -326,6 +326,7 @@ def test_10_key_and_address_are_changed_while_the_run_goes_on(
     tones = [row["tone"] for row in read_rows(tmp_path / "out.jsonl")]
     assert tones.count("good") == len(first.rows) and tones.count("bad") == len(second.rows) > 20
     assert len(first.rows) + len(second.rows) == 60, "no row was asked twice"
+    assert errors.count("endpoint openai:scripted: ") == 2, "and so it is said"
     assert second.url in cli("show", "last", "--row", "60").out, "sent again, it goes there"
     kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert kept and not [p for p in kept if b"key-of-the-test" in p.read_bytes()]

@@ -109,12 +109,16 @@ class Endpoints:
         traits = await self._traits(spec, opened)
         await self._keep_found(spec, traits, opened.way)
         context = self._settings.context or traits.context
+        endpoint = Endpoint(spec, opened, traits, price, context)
+        self._say(endpoint)
+        return endpoint
+
+    def _say(self, endpoint: Endpoint) -> None:
+        traits, price = endpoint.traits, words_of(endpoint.price)
+        name, notes = endpoint.opened.model_name, traits.notes
         self._emit(
-            EndpointFound(
-                spec, opened.model_name, traits.structured, context, words_of(price), traits.notes
-            )
+            EndpointFound(endpoint.spec, name, traits.structured, endpoint.context, price, notes)
         )
-        return Endpoint(spec, opened, traits, price, context)
 
     def unpriced(self) -> str:
         """A model of the run whose price is unknown; empty if there is none."""
@@ -186,8 +190,11 @@ class Endpoints:
                 self._clients[spec] = opened = replace(opened, model=known)
                 if (endpoint := self._open.get(spec)) is not None:
                     traits = found.get(spec, endpoint.traits)
-                    self._open[spec] = replace(endpoint, opened=opened, traits=traits)
+                    context = self._settings.context or traits.context
+                    endpoint = replace(endpoint, opened=opened, traits=traits, context=context)
+                    self._open[spec] = endpoint
                     await self._keep_found(spec, traits, opened.way)
+                    self._say(endpoint)
             return list(self._clients)
 
     async def _keep_found(self, spec: str, traits: EndpointTraits, way: Way) -> None:
