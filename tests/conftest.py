@@ -46,6 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"the canary key stands in {place}", red=True)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than processors: a worker mostly waits, for a cluster or an endpoint."""
+    return (os.cpu_count() or 1) + 1
+
+
 class _FilesAndOneCluster(LoadFileScheduling):
     """A file's tests on one worker, and all tests of clusters on one: these wait for each other."""
 

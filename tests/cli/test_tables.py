@@ -14,6 +14,7 @@ import xlsxwriter
 
 from tests.canary import CANARY, find
 from tests.cli.conftest import PLAN, Apwa, read_rows, write_notes
+from tests.stores.conftest import server as server  # the fixture
 from tests.stores.servers import S3Server, WebServer
 
 
@@ -24,14 +25,6 @@ def s3() -> Iterator[S3Server]:
     server.env["AWS_SECRET_ACCESS_KEY"] = CANARY
     yield server
     server.stop()
-
-
-@pytest.fixture
-def server() -> Iterator[WebServer]:
-    web = WebServer()
-    web.start()
-    yield web
-    web.stop()
 
 
 @pytest.fixture

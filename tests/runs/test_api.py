@@ -10,16 +10,7 @@ import pytest
 
 import apwa
 from apwa.vocabulary import ApwaError
-
-PLAN = """\
-apwa: 1
-steps:
-  redact:
-    template: Replace every piece of personal information in {{text}} with a tag such as [NAME].
-    over: notes
-    contract: {redacted: str}
-answer: redact
-"""
+from tests.runs.plan import PLAN
 
 
 @pytest.fixture

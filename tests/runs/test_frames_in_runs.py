@@ -15,16 +15,8 @@ import pytest
 import apwa
 from apwa.runs import RunReader, find_run, take_up
 from apwa.vocabulary import BadInput, Misuse
+from tests.runs.plan import PLAN
 
-PLAN = """\
-apwa: 1
-steps:
-  redact:
-    template: Replace every piece of personal information in {{text}} with a tag such as [NAME].
-    over: notes
-    contract: {redacted: str}
-answer: redact
-"""
 TEXTS = [f"Peter Miller has called {n} times." for n in range(1, 7)]
 
 

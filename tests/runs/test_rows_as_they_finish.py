@@ -9,16 +9,8 @@ import pytest
 import apwa
 from apwa.runs import RunReader, list_runs
 from apwa.vocabulary import RUN, BadInput, Misuse
+from tests.runs.plan import PLAN
 
-PLAN = """\
-apwa: 1
-steps:
-  redact:
-    template: Replace every piece of personal information in {{text}} with a tag such as [NAME].
-    over: notes
-    contract: {redacted: str}
-answer: redact
-"""
 COUNTED = PLAN.replace(
     "answer: redact",
     "  counted: {query: 'SELECT count(*) AS n FROM redact', key: [n]}\nanswer: counted",
