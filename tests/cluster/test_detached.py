@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from apwa.runs import RunReader, list_runs
+
 from .conftest import PLAN, Apwa, Counting
 
-pytestmark = [pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(480)]
 
 CANARY = "canary-8f2e6b1c"
 
@@ -85,7 +87,7 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     laptop: Apwa, endpoint: Counting, away: Away
 ) -> None:
     rows = 2000
-    endpoint.latency_s = 0.6
+    endpoint.latency_s = 1.0
     laptop.table(rows)
     begin = (
         "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m", f"{endpoint.url}#counting",
@@ -117,11 +119,14 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     # it is stopped from here, and goes on again
     assert await _do(laptop, "cancel") == 0
     assert len(endpoint.calls) < rows
-    assert await _do(laptop, "show") == 0
-    assert "cancelled on request" in laptop.words, laptop.words
+    await laptop.until(lambda: not away.drivers())
+    [directory] = list_runs(away.home)
+    with RunReader(directory) as reader:
+        assert reader.ending is not None and reader.ending.reason == "cancelled on request"
     endpoint.latency_s = 0
     assert await _do(laptop, "resume") == 0
     assert await _do(laptop, "watch", "--display", "plain") == 0, laptop.words
+    assert f"Run {directory.name}: done" in laptop.words  # as `show` says it there
 
     assert await _do(laptop, "export", "last", "rate", "-o", "out.jsonl") == 0, laptop.words
     answers = [json.loads(line) for line in (laptop.at / "out.jsonl").read_text().splitlines()]
