@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-_WAIT_S = 30.0
+_WAIT_S = 90.0
 
 
 class Server:

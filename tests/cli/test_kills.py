@@ -72,7 +72,7 @@ def start(tmp_path: Path, env: dict[str, str]) -> Iterator[Callable[..., subproc
 
 def _kill_when(process: subprocess.Popen[bytes], moment: Moment, at: Path) -> list[int]:
     """Kill a run at a moment; its children then. Fails if the run ends before."""
-    ended = time.monotonic() + 60
+    ended = time.monotonic() + 150
     while not moment(at):
         assert process.poll() is None, (at / "words.txt").read_text()
         assert time.monotonic() < ended, (at / "words.txt").read_text()

@@ -43,7 +43,7 @@ def test_a_run_in_a_database_is_killed_resumed_looked_at_and_purged(
         [sys.executable, "-m", "apwa", *arguments], cwd=tmp_path, env=env,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while served.answered() < 12:
         assert run.poll() is None and time.monotonic() < end
         time.sleep(0.05)

@@ -136,7 +136,7 @@ def test_a_run_killed_while_it_fetches_fetches_the_rest(
          *run_over(f"notes={server.url}/notes.jsonl", "--model", "practice")],
         cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while not server.seen and time.monotonic() < until:
         time.sleep(0.05)
     process.kill()

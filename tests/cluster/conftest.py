@@ -25,6 +25,8 @@ from apwa.vocabulary.events import HostChanged
 os.environ["RAY_AUTH_MODE"] = "disabled"  # raylets of a test trust each other
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
+WITHIN_S = 200.0  # a bound for what hangs: raylets on a busy machine take their time
+
 PLAN = """
 apwa: 1
 steps:
@@ -197,16 +199,16 @@ class Apwa:
             events = [numbered.event for numbered in reader.events()]
         return [e for e in events if isinstance(e, HostChanged) and e.change == change]
 
-    async def ended(self, process: asyncio.subprocess.Process, within_s: float = 90.0) -> int:
+    async def ended(self, process: asyncio.subprocess.Process, within_s: float = WITHIN_S) -> int:
         async with asyncio.timeout(within_s):
             return await process.wait()
 
-    async def until(self, ready: Callable[[], bool], within_s: float = 60.0) -> None:
+    async def until(self, ready: Callable[[], bool], within_s: float = WITHIN_S) -> None:
         """Fails with all that was said if it does not come to be."""
         end = time.monotonic() + within_s
         while not ready():
             assert time.monotonic() < end, self.words
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)  # what is asked may read the whole journal
 
     def close(self) -> None:
         for process in self.started:

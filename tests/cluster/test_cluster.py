@@ -13,7 +13,7 @@ from apwa.vocabulary import RUN
 
 from .conftest import Apwa, Counting, Nodes, host_processes
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 def _owner_of(port: int, address: str) -> int:
@@ -89,7 +89,7 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     assert hosts
     run.kill()
     await run.wait()
-    await apwa.until(lambda: not set(hosts) & set(host_processes(nodes.address)), within_s=30)
+    await apwa.until(lambda: not set(hosts) & set(host_processes(nodes.address)))
     in_flight = 32 * 2  # under way, and answered but not yet committed
 
     keys: list[str] = []

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from bench.large_table import measure
 
-from .conftest import Apwa, Counting, Nodes
+from .conftest import WITHIN_S, Apwa, Counting, Nodes
 
-pytestmark = [pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 ROWS = 1200
@@ -99,7 +99,7 @@ async def test_a_full_object_store_stops_nobody(
     )
     try:
         assert hog.stdout is not None
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(WITHIN_S):
             assert await hog.stdout.readline() == b"full\n"
         run = await apwa.run("--concurrency", "32", "-o", "out.jsonl")
         assert await apwa.ended(run) == 0, apwa.words

@@ -8,7 +8,7 @@ from bench.node_kills import AT_ONCE, one_round
 from . import conftest  # noqa: F401  (Ray's settings for tests)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nodes_are_killed_and_replaced_and_the_run_is_complete_and_exact(seed: int) -> None:
     found = await one_round(20_000, 4.0, seed)

@@ -163,7 +163,7 @@ class Driver:
         return {o.lease_id: o for message in self.of(Outcomes) for o in message.items}
 
     async def until(self, ready: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20), self.news:
+        async with asyncio.timeout(60), self.news:
             await self.news.wait_for(ready)
 
     async def work(self, spec: WorkSpec, *ids: int, slots: int = 8) -> Mapping[int, Outcome]:

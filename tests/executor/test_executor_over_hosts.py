@@ -149,7 +149,7 @@ async def test_a_refused_row_that_waits_holds_up_no_other(
     work = executor(host, journal, ceiling=1)
     await work.start()
     working = asyncio.create_task(work.run_step(job(a_step(), 60)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(journal.results) < 58:
             await asyncio.sleep(0.01)
     work.stop("enough", now=True)

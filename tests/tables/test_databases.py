@@ -351,7 +351,7 @@ def _readers_of(path: Path) -> list[int]:
 
 
 def _until(ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.05)

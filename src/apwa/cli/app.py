@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from apwa import __version__
 from apwa.cli import looking, models, running, steering
 from apwa.cli.words import say_error
+from apwa.garbage import look_less_often
 from apwa.vocabulary import ApwaError
 
 HELP = """A job in plain words over data of any size: planned by one agent, worked by thousands,
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    look_less_often()
     try:
         code = make_app()(tokens)
     except CycloptsError as error:

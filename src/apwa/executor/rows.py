@@ -35,11 +35,11 @@ class Row:
         self.lease_id = 0  # 0: not leased
         self.host = ""
         self.charged = 0  # attempts that count against the row
-        self.blamed: list[str] = []  # the hosts of these attempts
+        self.blamed: tuple[str, ...] = ()  # the hosts of these attempts
         self.avoid = ""  # the host where it failed last: another tries it, where there is one
         self.lost = 0  # times it was lost with its host
         self.suspect = False  # a host's process ended while it was there
-        self.past: list[Attempt] = []  # calls of attempts that failed
+        self.past: tuple[Attempt, ...] = ()  # calls of attempts that failed
         self.settled = False  # has a result, committed or about to be
         self.followers: list[Row] | None = None  # rows that wait for this one's answer
 

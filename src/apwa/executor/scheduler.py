@@ -217,7 +217,7 @@ class Scheduler:
             if host in row.blamed:
                 excused += row.blamed.count(host)
                 row.charged -= row.blamed.count(host)
-                row.blamed = [name for name in row.blamed if name != host]
+                row.blamed = tuple(name for name in row.blamed if name != host)
         return excused
 
     def expired_on(self, host: str) -> list[int]:
@@ -282,17 +282,17 @@ class Scheduler:
         limits = row.step.job.spec.limits
         follow, delay_s, charged = verdict(kind, row.charged, row.lost, limits, self._chance)
         if follow is Follow.QUARANTINE:
-            row.past = _attempts(row, outcome)
+            row.past += tuple(outcome.attempts)
             result = _set_aside(
                 row, kind, outcome.message, outcome.duration_s, host, outcome.transcript,
                 outcome.raw,
             )  # fmt: skip
             self._finish(row, result, host, outcome.lease_id)
             return
-        row.past = _attempts(row, outcome)
+        row.past += tuple(outcome.attempts)
         row.charged += charged
         if charged:
-            row.blamed.append(host)
+            row.blamed += (host,)
         row.avoid = host
         self.acks.append((host, outcome.lease_id))
         if follow is Follow.PAUSE:
@@ -397,5 +397,5 @@ def _set_aside(
     job, work = row.step.job, row.work
     return StoredResult(
         job.scope, job.spec.step, work.ordinal, work.generation, work.reuse_key, "model", kind,
-        b"", raw, message, row.past, duration_s, host, transcript,
+        b"", raw, message, [*row.past], duration_s, host, transcript,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from apwa.vocabulary.events import Event, Numbered
 Source = Literal["model", "code", "reuse", "batch", "person"]
 
 
-class StoredResult(msgspec.Struct, frozen=True):
+class StoredResult(msgspec.Struct, frozen=True, gc=False):
     """One row's committed result. ``kind`` None: done, with ``answer``; else quarantined."""
 
     scope: str

@@ -107,7 +107,7 @@ class Returned(_Message, frozen=True):
     lease_ids: list[int]
 
 
-class PaceSample(msgspec.Struct, frozen=True, array_like=True):
+class PaceSample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How one call went, for the gate."""
 
     kind: ErrorKind | None

@@ -11,7 +11,7 @@ import msgspec
 NUSD_PER_USD = 1_000_000_000
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Tokens and money of one call, or of several added up.
 
     ``cost_nusd`` is None where a price is unknown: unknown is never 0.

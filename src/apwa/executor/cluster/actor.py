@@ -17,13 +17,14 @@ import msgspec
 from apwa.capabilities import Registry, UserModule
 from apwa.executor.cluster.sharing import Mark, is_here
 from apwa.executor.hosts import LocalHost
+from apwa.garbage import look_less_often
 from apwa.models import LearningChat, ModelKit, open_kit
 from apwa.tables import CheckProcess
 from apwa.vocabulary import ApwaError
 from apwa.vocabulary.messages import decode_to_host, encode
 
 _MOST_BYTES = 4 << 20  # in one batch to the driver, but always one message
-GATHER_S = 0.02  # between two batches: a call of Ray's costs as much CPU as several rows
+GATHER_S = 0.05  # between two batches: a call of Ray's costs as much CPU as several rows
 _WAIT_S = 10.0  # for something to say, before an empty batch is sent
 
 
@@ -68,6 +69,7 @@ class HostActor:
         self._host = self._made(Registry.builtin(modules))
         gc.collect()
         gc.freeze()  # what Ray has loaded is never garbage, and looking through it costs
+        look_less_often()
         self._reading = asyncio.create_task(self._read(self._host))
         await self._host.start()
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from apwa.executor.cluster import need_ray
+from apwa.garbage import look_less_often
 from apwa.runs.detached.keeper import NAME, NAMESPACE
 from apwa.runs.detached.orders import Begun, Order
 from apwa.runs.directory import find_run, home_of
@@ -20,6 +21,7 @@ from apwa.vocabulary import ApwaError
 
 def main(token: str) -> int:
     """Do what the keeper has an order for; the run's exit code."""
+    look_less_often()
     ray = need_ray()
     ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
     keeper = ray.get_actor(NAME, namespace=NAMESPACE)
