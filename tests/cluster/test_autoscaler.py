@@ -1,4 +1,4 @@
-"""Ray's autoscaler: nodes come as hosts find no room."""
+"""Ray's autoscaler: nodes come as hosts find no room, and go when the run has ended."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from .conftest import Apwa, Counting
 
 pytestmark = [pytest.mark.timeout(600)]
 
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+HEAD = "f" * 51 + "00000"  # what it calls its head
 PORT = 6379  # Ray's provider of make-believe machines looks for its head here
 
 
@@ -33,10 +35,14 @@ class Growing:
         config = {
             "cluster_name": "apwa-tests",
             "max_workers": 2,
-            "provider": {"type": "fake_multinode"},
-            "head_node_type": "head",
+            "provider": {
+                "type": "external", "module": PROVIDER,
+                "launch_multiple": True, "head_node_id": HEAD,
+                "disable_node_updaters": True, "disable_launch_config_check": True,
+            },
+            "head_node_type": "ray.head.default",  # the provider knows no other name
             "available_node_types": {
-                "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
                 "worker": {
                     "resources": workers, "node_config": {}, "min_workers": 0, "max_workers": 2,
                 },
@@ -61,7 +67,11 @@ class Growing:
             [str(ray_command), "start", "--head", f"--port={PORT}", "--num-cpus=0",
              f"--temp-dir={self.folder}/r", f"--autoscaling-config={self.folder}/config.json",
              "--include-dashboard=false", "--object-store-memory=80000000"],
-            env=os.environ | {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"},
+            env=os.environ | {
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1",
+                "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD,
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+            },
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -73,6 +83,14 @@ class Growing:
                 if str(self.folder).encode() in path.read_bytes():
                     found.append(int(path.parent.name))
         return found
+
+    def nodes(self) -> int:
+        """Raylets beside the head's."""
+        raylets = 0
+        for process in self.processes():
+            with contextlib.suppress(OSError):
+                raylets += b"raylet/raylet" in Path(f"/proc/{process}/cmdline").read_bytes()
+        return raylets - 1
 
     def end(self) -> None:
         for _ in range(3):
@@ -96,7 +114,7 @@ def apwa(tmp_path: Path, endpoint: Counting, growing: Growing) -> Iterator[Apwa]
     made.close()
 
 
-async def test_nodes_come_for_work_that_finds_no_room(
+async def test_nodes_come_for_work_that_finds_no_room_and_go_after_it(
     apwa: Apwa, endpoint: Counting, growing: Growing
 ) -> None:
     rows = 600
@@ -109,4 +127,6 @@ async def test_nodes_come_for_work_that_finds_no_room(
         events = [numbered.event for numbered in reader.events()]
     [cluster] = [e for e in events if isinstance(e, ClusterFound)]
     assert not cluster.resources.get("CPU")
+    assert growing.nodes() in (1, 2)
     assert apwa.hosts("joined")  # where no node had room for one when the run began
+    await apwa.until(lambda: growing.nodes() == 0)
