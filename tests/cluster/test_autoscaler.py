@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from apwa.vocabulary.events import ClusterFound
+from apwa.vocabulary.events import ClusterFound, HostsSeen
 
 from .conftest import Apwa, Counting
 
@@ -128,5 +128,7 @@ async def test_nodes_come_for_work_that_finds_no_room_and_go_after_it(
     [cluster] = [e for e in events if isinstance(e, ClusterFound)]
     assert not cluster.resources.get("CPU")
     assert growing.nodes() in (1, 2)
+    loads = {load.host: load.done for e in events if isinstance(e, HostsSeen) for load in e.hosts}
+    assert sum(loads.values()) == rows  # the last look at the hosts is after the last row
     assert apwa.hosts("joined")  # where no node had room for one when the run began
     await apwa.until(lambda: growing.nodes() == 0)

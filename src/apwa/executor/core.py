@@ -137,6 +137,7 @@ class Core:
             self._out.append(Send(host, Revoke(ids, begun=True)))
         self.scheduler.close(step)
         self._to_all(CloseStep(scope, name))
+        self._say_loads()
         self._out += [Say(trouble) for trouble in self.allotment.troubles.news(last=True)]
 
     def idle(self, endpoint: str) -> bool:
@@ -486,15 +487,19 @@ class Core:
             gate = self.allotment.gate(step.endpoint)
             since = min(elapsed, now - step.opened_at)
             self._out.append(Say(progress(step, gate, now, wall, since, limit, slowest)))
+        if steps:
+            self._say_loads()
+        self._out += [Say(trouble) for trouble in self.allotment.troubles.news()]
+        self.books.record()
+
+    def _say_loads(self) -> None:
         loads = [
             HostLoad(h.name, h.place, h.in_flight, h.done, h.failed)
             for h in self.hosts.values()
             if h.alive
         ]
-        if steps and any(load.place for load in loads):
+        if any(load.place for load in loads):
             self._out.append(Say(HostsSeen(loads)))
-        self._out += [Say(trouble) for trouble in self.allotment.troubles.news()]
-        self.books.record()
 
 
 def _all_alike(step: StepState) -> str:

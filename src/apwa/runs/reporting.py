@@ -318,8 +318,9 @@ def _hosts(reader: JournalReader) -> list[str]:
     if cluster is None:
         return []
     lines = [
-        "## Hosts", "", f"On the Ray cluster {cluster.address}, {cluster.nodes:,} nodes"
-        f" at the start. The counts are of attempts, as last seen.", "",
+        "## Hosts", "", f"On the Ray cluster {cluster.address}, {cluster.nodes:,}"
+        f" {'node' if cluster.nodes == 1 else 'nodes'} at the start."
+        " The counts are of attempts, as last seen.", "",
         "| host | place | done | failed | end |", "|---|---|---:|---:|---|",
     ]  # fmt: skip
     for load in loads.values():
