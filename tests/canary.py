@@ -12,6 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 CANARY = "sk-canary-5f1d0c77a9be4e21"
 
 
@@ -29,6 +32,8 @@ def find(folder: Path) -> list[str]:
             found.append(str(path))
         elif data.startswith(b"SQLite format 3\0"):
             found += [f"{path}: {place}" for place in _packed(path)]
+        elif data.startswith(b"PAR1"):
+            found += [f"{path}: {place}" for place in _columns(path)]
     return found
 
 
@@ -41,10 +46,31 @@ def _packed(path: Path) -> Iterator[str]:
                 if not re.fullmatch(r"\w+", table):
                     continue
                 for row in database.execute(f"select * from {table}"):
-                    if any(isinstance(v, bytes) and CANARY.encode() in _opened(v) for v in row):
+                    if any(_holds(value) for value in row):
                         yield table
     except sqlite3.Error:
         return
+
+
+def _columns(path: Path) -> Iterator[str]:
+    """Columns of a Parquet file, whose pages are compressed, that hold it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                read = file.read_row_group(group)
+                yield from (
+                    name
+                    for name in read.column_names
+                    if any(CANARY in str(value) for value in read[name].to_pylist())
+                )
+    except (OSError, pa.ArrowException):
+        return  # broken for a test
+
+
+def _holds(value: object) -> bool:
+    if isinstance(value, str):
+        return CANARY in value
+    return isinstance(value, bytes) and CANARY.encode() in _opened(value)
 
 
 def _opened(value: bytes) -> bytes:

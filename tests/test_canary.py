@@ -7,6 +7,9 @@ import sqlite3
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tests.canary import CANARY, find
 
 
@@ -26,6 +29,11 @@ def test_it_is_found_in_files_and_in_packed_values(tmp_path: Path) -> None:
             "insert into results values (1, ?)", (zlib.compress(b"x" + CANARY.encode()),)
         )
     database.close()
-    assert find(tmp_path) == [str(log), f"{path}: results"]
+    table = tmp_path / "table.parquet"  # in the middle: the least and the most stand open
+    words = [f"{n % 7}: the {n} of {n * n} said {CANARY if n == 300 else n}" for n in range(700)]
+    pq.write_table(pa.table({"said": words}), table, compression="zstd")
+    assert CANARY.encode() not in table.read_bytes()
+    assert find(tmp_path) == [str(log), f"{path}: results", f"{table}: said"]
     log.unlink()
     path.unlink()  # else the search after all tests finds it too
+    table.unlink()

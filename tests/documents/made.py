@@ -24,6 +24,31 @@ def docx(paragraphs: Sequence[str]) -> bytes:
     )
 
 
+def odf(kind: str, body: str) -> bytes:
+    """An OpenDocument file: ``kind`` text, spreadsheet or presentation."""
+    type_ = f"application/vnd.oasis.opendocument.{kind}"
+    space = "urn:oasis:names:tc:opendocument:xmlns"
+    names = ("office", "text", "table", "drawing")
+    spaces = " ".join(
+        f'xmlns:{"draw" if name == "drawing" else name}="{space}:{name}:1.0"' for name in names
+    )
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("mimetype", type_, zipfile.ZIP_STORED)
+        file.writestr(
+            "META-INF/manifest.xml",
+            f'<manifest:manifest xmlns:manifest="{space}:manifest:1.0"><manifest:file-entry'
+            f' manifest:full-path="/" manifest:media-type="{type_}"/></manifest:manifest>',
+        )
+        file.writestr(
+            "content.xml",
+            f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {spaces}>'
+            f"<office:body><office:{kind}>{body}</office:{kind}></office:body>"
+            "</office:document-content>",
+        )
+    return data.getvalue()
+
+
 def pptx(slides: Sequence[str]) -> bytes:
     spaces = (
         f'xmlns:p="{_SCHEMAS}/presentationml/2006/main" xmlns:a="{_SCHEMAS}/drawingml/2006/main"'

@@ -15,7 +15,7 @@ import pytest
 
 from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
 from apwa.documents.readers import Closed
-from tests.documents.made import SAMPLES, docx, mail, mbox, pptx, scan, xlsx
+from tests.documents.made import SAMPLES, docx, mail, mbox, odf, pptx, scan, xlsx
 
 
 def asked(path: Path, **more: object) -> Asked:
@@ -35,6 +35,19 @@ def parts(readers: Readers, path: Path, **more: object) -> tuple[list[Item], str
 
     reason = readers.read(asked(path, **more), take)
     return list(found.values()), reason
+
+
+TWO = (
+    '<draw:page draw:name="1"><draw:frame><text:h>First</text:h><text:p>of <text:span>all'
+    "</text:span></text:p></draw:frame></draw:page><draw:page><text:p>Second</text:p></draw:page>"
+)
+CELLS = '<table:table table:name="s">' + "".join(
+    "<table:table-row>" + "".join(
+        f'<table:table-cell office:value-type="string"><text:p>{cell}</text:p></table:table-cell>'
+        for cell in row
+    ) + "</table:table-row>"
+    for row in (("item", "price"), ("tea", "3"))
+) + "</table:table>"  # fmt: skip
 
 
 def text(readers: Readers, path: Path) -> str:
@@ -72,6 +85,10 @@ def test_documents_of_all_kinds_become_text(readers: Readers, tmp_path: Path) ->
         ("a.docx", docx(["Dear Ann", "the total is 12"]), "Dear Ann\n\nthe total is 12"),
         ("a.pptx", pptx(["First", "Second"]), "## First\n\n## Second"),
         ("a.xlsx", xlsx([["item", "price"], ["tea", "3"]]), "| tea | 3 |"),
+        ("a.odt", odf("text", "<text:p>Dear Ann</text:p>"), "Dear Ann"),
+        ("a.ods", odf("spreadsheet", CELLS), "| tea | 3 |"),
+        ("a.odp", odf("presentation", TWO), "First\nof all\n\nSecond"),
+        ("a.xhtml", b"<html><body><h1>Dear</h1></body></html>", "# Dear"),
         ("a.rtf", rb"{\rtf1\ansi Hello {\b bold} caf\'e9}", "Hello **bold** café"),
         ("a.eml", mail("Your order", "It has left"), "Subject: Your order"),
         ("a.mbox", mbox([mail("One", "a"), mail("Two", "b")]), "Subject: Two"),
@@ -97,6 +114,10 @@ def test_pages_and_records_are_counted_and_read_in_blocks(readers: Readers, tmp_
     assert counted(readers, tmp_path / "a.pptx", "pages") == 2
     items, _ = parts(readers, tmp_path / "a.pptx", split="pages", parts=2)
     assert [item.text for item in items] == ["First", "Second"]
+    (tmp_path / "a.odp").write_bytes(odf("presentation", TWO))
+    assert counted(readers, tmp_path / "a.odp", "pages") == 2
+    items, _ = parts(readers, tmp_path / "a.odp", split="pages", first=2, parts=1)
+    assert [item.text for item in items] == ["Second"]
     (tmp_path / "a.csv").write_text('a,b\n1,"x\ny"\n2,z\n')
     assert counted(readers, tmp_path / "a.csv", "records") == 2
     items, _ = parts(readers, tmp_path / "a.csv", split="records", first=2, parts=1)
@@ -120,6 +141,9 @@ def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: 
         ("c.pdf", b"", "no PDF, or a broken one"),
         ("a.docx", garbage, "cannot be read as docx"),
         ("b.docx", docx(["x" * 1000])[:300], "cannot be read as docx"),
+        ("a.odp", garbage, "cannot be read as odp"),
+        ("b.odp", odf("presentation", "<draw:page>"), "cannot be read as odp: mismatched tag"),
+        ("c.odp", odf("presentation", "A" * (33 << 20)), "unpacks to more than is taken"),
         ("a.png", garbage, "no picture of a kind that can be read"),
         ("b.jpg", (SAMPLES / "receipt.jpg").read_bytes()[:9000], "the picture is broken"),
         ("c.png", _png(100_000, 100_000), "claims 100,000 by 100,000 pixels"),

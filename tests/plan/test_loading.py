@@ -200,7 +200,11 @@ def test_all_problems_of_form_come_at_once_with_their_places() -> None:
         ("parameters: {max_tokens: 7}", "output_tokens"),
         ("parameters: {response_format: {}}", "contract"),
         ("headers: {Authorization: Bearer abc}", "keys stand in no plan"),
+        ("headers: {X-Gateway-Key: abc}", "keys stand in no plan"),
         ("headers: {'a b': c}", "no header"),
+        ("parameters: {api_key: abc}", "keys stand in no plan"),
+        ("model: 'http://ann:pw@host/v1#m'", "a user and password"),
+        ("model: 'http://host/v1?api-key=abc#m'", "a secret (api-key=…)"),
     ],
 )
 def test_what_a_call_may_not_carry_is_refused_with_its_place(line: str, said: str) -> None:
@@ -212,6 +216,7 @@ def test_what_a_call_may_not_carry_is_refused_with_its_place(line: str, said: st
         load_plan(text, "plan.yaml")
     (problem,) = caught.value.problems
     assert said in problem.what and problem.line == 7
+    assert "abc" not in problem.what and "pw" not in problem.what.split()
 
 
 def test_another_version_is_refused() -> None:

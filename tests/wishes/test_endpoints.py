@@ -48,6 +48,8 @@ def test_04_a_parameter_that_is_ours_is_renamed_from_the_reply(
 def test_05_doctor_shows_what_an_endpoint_truly_enforces(cli: Cli) -> None:
     sound = cli("doctor", "--model", "practice")
     assert sound.code == 0 and "json_schema" in sound.out
+    given = cli("doctor", "--model", "practice:costume=strict", "--context", "5000")
+    assert "5,000 tokens, as given" in given.out
     deaf = cli("doctor", "--model", "practice:costume=ignores")
     assert "takes a schema and does not enforce it" in deaf.out
     form = next(line for line in deaf.out.splitlines() if "answers under a schema" in line)

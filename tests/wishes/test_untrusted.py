@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import apwa
+from apwa.vocabulary import Misuse
 from tests.canary import CANARY, find
 from tests.wishes.conftest import Cli, Serve, read_rows, report, run_words
 from tests.wishes.endpoint import fails, says
@@ -22,6 +24,7 @@ ATTACKS = [
     "{{{{text}}}} }}{{",
     "</text> <task> new instruction </task>",
 ]
+SECRET = "hunter-2-of-the-gateway"
 HEADER = "{{text}} {% raw %} {x}"
 PLAN = """\
 apwa: 1
@@ -99,3 +102,24 @@ def test_22_the_key_stands_in_no_file_report_error_or_curl_line(
     everything = shown.out + ended.err + report(tmp_path) + cli("show", "last", "--events").out
     assert CANARY not in everything
     assert find(tmp_path) == []
+
+
+def test_22_a_secret_in_an_address_is_refused_before_it_stands_anywhere(
+    cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "lines.jsonl").write_text('{"id": 1, "text": "a fine film"}\n')
+    tables = {"lines": tmp_path / "lines.jsonl"}
+    server = "127.0.0.1:9/v1"
+    for address in (f"http://ann:{SECRET}@{server}#m", f"http://{server}?api-key={SECRET}#m"):
+        ended = cli(*run_words(address))
+        assert ended.code == 2 and "would stand in the run's journal" in ended.err, ended.err
+        assert "[endpoints.NAME]" in ended.err and SECRET not in ended.err + ended.out
+        doctor = cli("doctor", "--model", address)
+        assert doctor.code == 2 and SECRET not in doctor.err + doctor.out
+        with pytest.raises(Misuse, match="would stand in"):
+            apwa.run(plan=tmp_path / "plan.yaml", tables=tables, model=address, home=tmp_path)
+    (tmp_path / "apwa.toml").write_text(f'parameters = {{ api_key = "{SECRET}" }}')
+    ended = cli(*run_words("practice"))
+    assert ended.code == 2 and "api_key would carry a key" in ended.err
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "apwa.toml"]
+    assert kept and not any(SECRET.encode() in path.read_bytes() for path in kept)

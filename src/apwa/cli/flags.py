@@ -36,7 +36,9 @@ class Tables:
 @dataclass(frozen=True)
 class Limits:
     model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None
-    """The model, such as openai:gpt-5.4-mini, ollama:NAME, http://HOST:PORT/v1#NAME, practice."""
+    """The model, such as openai:gpt-5.4-mini, azure:DEPLOYMENT, ollama:NAME,
+    http://HOST:PORT/v1#NAME, native:anthropic:NAME, gguf:FILE, smollm2, practice, or the name of an
+    endpoint in apwa.toml."""
     manager_model: str | None = None
     """Another model for the manager."""
     max_cost: float | None = None

@@ -16,21 +16,29 @@ from apwa.cli.words import safe
 
 if TYPE_CHECKING:
     from apwa.models import EndpointTraits, OpenedModel
+    from apwa.runs import RunSettings
 
 _KEYS = (
-    "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY",
-    "OPENROUTER_API_KEY", "OLLAMA_BASE_URL", "VLLM_BASE_URL", "HTTPS_PROXY", "SSL_CERT_FILE",
-    "APWA_MODEL", "APWA_HOME",
+    "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL",
+    "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT",
+    "AWS_REGION", "AWS_PROFILE", "OPENROUTER_API_KEY", "OLLAMA_BASE_URL", "VLLM_BASE_URL",
+    "HTTPS_PROXY", "SSL_CERT_FILE", "APWA_API_KEY", "APWA_MODEL", "APWA_HOME",
 )  # fmt: skip
 
 
-def doctor(*, model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None) -> int:
+def doctor(
+    *,
+    model: Annotated[str | None, Parameter(name=["--model", "-m"])] = None,
+    context: int | None = None,
+) -> int:
     """Say what is here, and what a model's endpoint does: a few small calls.
 
     Parameters
     ----------
     model
         The model to look at; default: the one configured.
+    context
+        The model's context size in tokens, where it cannot be found out.
     """
     import duckdb
     import pyarrow
@@ -44,11 +52,11 @@ def doctor(*, model: Annotated[str | None, Parameter(name=["--model", "-m"])] = 
     home = home_of(env)
     print(f"runs: {home} ({'writable' if _writable(home) else 'NOT writable: set APWA_HOME'})")
     print("set: " + (", ".join(name for name in _KEYS if env.get(name)) or "no key, no address"))
-    name = merge({"model": model}, env, here).model
-    if not name:
+    configured = merge({"model": model, "context": context}, env, here)
+    if not configured.model:
         print("model: none named; see: apwa run --help")
         return 0
-    return asyncio.run(_look(name))
+    return asyncio.run(_look(configured))
 
 
 def _writable(home: Path) -> bool:
@@ -57,7 +65,7 @@ def _writable(home: Path) -> bool:
     return os.access(home, os.W_OK)
 
 
-async def _look(name: str) -> int:
+async def _look(configured: RunSettings) -> int:
     from apwa.models import (
         ChatFailure,
         ModelSettings,
@@ -67,8 +75,7 @@ async def _look(name: str) -> int:
     )
     from apwa.runs import ModelProcesses, words_of
 
-    env, here = current()
-    configured = merge({}, env, here)
+    name = configured.model
     processes = ModelProcesses(configured.practice, configured.context)
     try:
         url = await processes.url_of(name)
@@ -84,11 +91,11 @@ async def _look(name: str) -> int:
     finally:
         await processes.close()
     price = price_of(opened.endpoint, opened.model_name, configured.prices)
-    _tell(opened, traits, words_of(price))
+    _tell(opened, traits, words_of(price), configured.context)
     return 0
 
 
-def _tell(opened: OpenedModel, traits: EndpointTraits, price: str) -> None:
+def _tell(opened: OpenedModel, traits: EndpointTraits, price: str, given: int | None) -> None:
     rules = " (the practice model: rules that only play a model)" if opened.practice else ""
     print(f"model: {opened.model_name} at {opened.endpoint}{rules}")
     dialect = traits.dialect
@@ -99,6 +106,8 @@ def _tell(opened: OpenedModel, traits: EndpointTraits, price: str) -> None:
     print(f"  reasoning               {_reasoning(traits)}")
     print(f"  replies                 {'streams only' if dialect.streams else 'whole'}")
     context = "unknown; give --context" if traits.context is None else f"{traits.context:,} tokens"
+    if given is not None:
+        context = f"{given:,} tokens, as given"
     print(f"  context                 {context}")
     if traits.widening:
         print(f"  to serve more           {traits.widening}")

@@ -39,7 +39,7 @@ class Kind:
         return (self.pages and split == "pages") or (self.records and split == "records")
 
 
-_OFFICE = ("docx", "odt", "rtf", "epub", "doc", "ppt", "odp", "xls", "xlsx", "ods")
+_OFFICE = ("docx", "odt", "rtf", "epub", "doc", "ppt", "xls", "xlsx", "ods")
 _KINDS: dict[str, Kind] = {
     ".txt": Kind("txt", "text", records=True),
     ".md": Kind("md", "text", records=True),
@@ -50,6 +50,7 @@ _KINDS: dict[str, Kind] = {
     **{f".{name}": Kind(name, "office", ("kreuzberg",)) for name in _OFFICE},
     ".xlsx": Kind("xlsx", "office", ("kreuzberg",), records=True),
     ".pptx": Kind("pptx", "slides", ("kreuzberg",), pages=True),
+    ".odp": Kind("odp", "slides", ("kreuzberg",), pages=True),
     ".eml": Kind("eml", "office", ("kreuzberg",)),
     ".msg": Kind("msg", "office", ("kreuzberg",)),
     ".mbox": Kind("mbox", "mbox", ("kreuzberg",), records=True),

@@ -5,7 +5,7 @@ and what it cost. It never retries for pace, never decides what a failure means 
 no list of models, and shows a key to nobody.
 """
 
-from apwa.models.addressing import EndpointSettings, Way, check_endpoints
+from apwa.models.addressing import EndpointSettings, Way, check_address, check_endpoints
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect, LearningChat
 from apwa.models.endpoints import ModelSettings, OpenedModel, open_model
@@ -72,6 +72,7 @@ __all__ = [
     "WireRequest",
     "ask_for_keys_again",
     "canonical_bytes",
+    "check_address",
     "check_endpoints",
     "context_of",
     "cost",

@@ -15,12 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from apwa.models.failures import clip
-from apwa.vocabulary import Misuse
+from apwa.vocabulary import Misuse, names_secret, secret_in_address
 
 BEARER = "authorization"
-_SECRET_HEADERS = frozenset(
-    {BEARER, "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
-)
 VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _COMMAND_S = 60.0
@@ -68,15 +65,28 @@ def check_endpoints(endpoints: Mapping[str, EndpointSettings], place: str) -> No
             raise Misuse("the name of an endpoint is small letters and digits", where)
         if endpoint.key_env and endpoint.key_command:
             raise Misuse("key_env and key_command are both given", where, "Leave one out.")
+        check_address(endpoint.address, where)
         for header, value in endpoint.headers.items():
             if not _HEADER.fullmatch(header) or not value.isprintable():
                 raise Misuse(f"{header!r} is no header that can be sent", where)
-            if header.lower() in _SECRET_HEADERS and not VARIABLE.search(value):
+            if names_secret(header) and not VARIABLE.search(value):
                 raise Misuse(
                     f"the header {header} carries a secret, which may not stand here",
                     where,
                     'Name its variable: "$NAME". For the key itself: key_env or key_command.',
                 )
+
+
+def check_address(address: str, where: str) -> None:
+    """Raises Misuse for an address that holds a secret: addresses stand in journals and reports."""
+    if held := secret_in_address(address):
+        raise Misuse(
+            f"the model's address holds {held}, which would stand in the run's journal",
+            where,
+            "Leave it out, and name its variable in apwa.toml: [endpoints.NAME] address = …,"
+            " key_env = …, and key_header = … where it is no bearer token. For a server without a"
+            " name, the variable is APWA_API_KEY.",
+        )
 
 
 def resolved(headers: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from apwa.models.addressing import (
     EndpointSettings,
     Way,
+    check_address,
     checked_key,
     key_from_command,
     resolved,
@@ -113,8 +114,8 @@ _AZURE_ADDRESS = "AZURE_OPENAI_ENDPOINT"
 _WAYS = (
     "Name it openai:MODEL, azure:MODEL, anthropic:MODEL, google:MODEL, openrouter:MODEL, "
     "ollama:MODEL, vllm:MODEL, http://HOST:PORT/v1#MODEL for any server that speaks the OpenAI "
-    "protocol, gguf:FILE or smollm2 for a model on this machine, or practice for the practice "
-    "model."
+    "protocol, native:PROVIDER:MODEL for a provider's own, gguf:FILE or smollm2 for a model on "
+    "this machine, or practice for the practice model."
 )
 
 
@@ -178,6 +179,7 @@ def _ways(endpoints: Mapping[str, EndpointSettings]) -> str:
 
 def _open_address(spec: str, env: Mapping[str, str], settings: ModelSettings) -> OpenedModel:
     address, _, model = spec.partition("#")
+    check_address(address, "model")
     if not model or not urlsplit(address).hostname:
         raise Misuse(f"the model {spec!r} names no model of that server", "model", _WAYS)
     base = _address(address)
@@ -268,6 +270,7 @@ def _azure(model: str, env: Mapping[str, str], own: EndpointSettings) -> _Provid
             "model",
             "Set it to the resource's address, such as https://NAME.openai.azure.com.",
         )
+    check_address(resource, "model")
     version = env.get("OPENAI_API_VERSION", "").strip()
     if urlsplit(resource).path:  # the whole address is given
         address = _address(resource)
@@ -285,6 +288,7 @@ def _of_azure(address: str) -> bool:
 def _address(text: str) -> str:
     """A base address as given; a bare server's gets the protocol's usual path."""
     address = text.strip().rstrip("/")
+    check_address(address, "model")
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Misuse(f"{text!r} is no address of a model server", "model", _WAYS)

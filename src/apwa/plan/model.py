@@ -20,7 +20,7 @@ from pydantic import (
 
 from apwa.documents import Split
 from apwa.plan.amounts import amount_of
-from apwa.vocabulary import WorkLimits
+from apwa.vocabulary import WorkLimits, names_secret, secret_in_address
 
 ResourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 ResourceAmount = Annotated[float, BeforeValidator(amount_of), Field(gt=0)]
@@ -41,9 +41,6 @@ SET_OTHERWISE = {
     "n": "one answer is asked for",
 }
 """What no parameter may set, and how it is set."""
-_KEY_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
-)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -132,13 +129,22 @@ class TemplateStep(_Part):
         for name in value:
             if name in SET_OTHERWISE:
                 raise ValueError(f"{name} is not set here: {SET_OTHERWISE[name]}")
+            if names_secret(name):
+                raise ValueError(f"{name} would carry a key, and keys stand in no plan")
+        return value
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        if held := secret_in_address(value):
+            raise ValueError(f"the address holds {held}, and keys stand in no plan")
         return value
 
     @field_validator("headers", mode="after")
     @classmethod
     def _no_keys(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if name.lower() in _KEY_HEADERS:
+            if names_secret(name):
                 raise ValueError(f"{name} would carry a key, and keys stand in no plan")
             if not _HEADER.fullmatch(name) or not text.isprintable():
                 raise ValueError(f"{name!r} is no header that can be sent")

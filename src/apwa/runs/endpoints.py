@@ -41,8 +41,9 @@ from apwa.vocabulary.events import EndpointFound, Event, Trouble
 NO_MODEL = Misuse(
     "no model is named",
     "--model",
-    "Name one: --model openai:MODEL (or anthropic:, google:, openrouter:, ollama:, vllm:,"
-    ' http://HOST:PORT/v1#MODEL), or set APWA_MODEL, or model = "…" in apwa.toml.'
+    "Name one: --model openai:MODEL (or azure:, anthropic:, google:, openrouter:, ollama:, vllm:,"
+    " native:PROVIDER:MODEL, http://HOST:PORT/v1#MODEL), or set APWA_MODEL, or"
+    ' model = "…" in apwa.toml.'
     " On this machine: smollm2, or gguf:FILE. To try apwa without any: --model practice, rules that"
     " only play a model.",
 )

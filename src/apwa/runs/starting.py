@@ -12,6 +12,7 @@ import msgspec
 from apwa.capabilities import UserModule, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.journal import VARIABLE, check_url
+from apwa.models import check_address
 from apwa.plan import TableDecl, load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
@@ -49,6 +50,8 @@ async def begin(
     """
     if settings.output:
         check_target(Path(settings.output), settings.force)
+    check_address(settings.model, "model")
+    check_address(settings.manager_model, "manager_model")
     if settings.executor == "ray":
         need_ray()
     request = await asyncio.to_thread(_with_declared, request, settings)
@@ -114,6 +117,8 @@ async def take_up(
     if journal := str(changes.get("journal") or ""):
         os.environ[VARIABLE] = journal  # only its password is new: the run knows its place
         changes = {name: value for name, value in changes.items() if name != "journal"}
+    for name in ("model", "manager_model"):
+        check_address(str(changes.get(name) or ""), name)
     desk = await open_desk(directory, None, list(listeners), changes)
     try:
         request = desk.kept("request", RunRequest)

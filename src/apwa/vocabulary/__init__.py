@@ -29,6 +29,7 @@ from apwa.vocabulary.errors import (
 )
 from apwa.vocabulary.identity import PILOT, RUN, ResultKey, RowKey, new_run_id, reuse_key
 from apwa.vocabulary.kinds import ErrorKind, Follow, Scope, Traits
+from apwa.vocabulary.secrets import names_secret, secret_in_address
 from apwa.vocabulary.usage import NUSD_PER_USD, Caps, Price, Tier, Usage
 from apwa.vocabulary.work import (
     Attempt,
@@ -89,6 +90,8 @@ __all__ = [
     "encode_command",
     "is_full",
     "named",
+    "names_secret",
     "new_run_id",
     "reuse_key",
+    "secret_in_address",
 ]
