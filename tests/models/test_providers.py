@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,20 @@ async def test_parameters_and_limits_stand_where_the_protocol_has_them(
     )
     said = json.dumps(served.bodies[-1])
     assert "Be brief." in said and "50" in said
+    assert re.search(r'"(top_p|topP)": 0\.5', said), "also where its class would drop it"
+
+
+async def test_a_parameter_that_has_no_place_is_sent_as_it_is_or_said(
+    opened: OpenedModel, served: Vendors
+) -> None:
+    said: list[str] = []
+    opened.model._on_notice = said.append  # pyright: ignore
+    for _ in range(2):
+        await opened.model.complete(_ask(opened, "hello", parameters={"made_up": 7, "seed": 7}))
+    body = json.dumps(served.bodies[-1])
+    for name in ("made_up", "seed"):
+        notices = [notice for notice in said if f"The parameter {name} is not sent" in notice]
+        assert len(notices) == (f'"{name}"' not in body), (name, body, said)
 
 
 async def test_a_large_output_limit_is_taken_by_each(opened: OpenedModel, served: Vendors) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,23 +113,24 @@ def _ask(text: str, **more: Any) -> ChatRequest:
     return ChatRequest(**{**fields, **more})
 
 
-def _servers() -> set[str]:
-    """Processes below this one that serve a model file."""
+def _servers(parent: int | None = None) -> set[str]:
+    """Processes that serve a model file, begun by this process or by another."""
+    started_by = str(parent or os.getpid())
     found: set[str] = set()
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().split(b"\0")
-            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+            begun_by = (place / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if b"apwa.local" in words and parent == str(os.getpid()):
+        if b"apwa.local" in words and begun_by == started_by:
             found.add(place.name)
     return found
 
 
 @pytest.mark.timeout(600)
 def test_a_hundred_real_subtasks_each_end_with_an_answer_or_a_reason(tmp_path: Path) -> None:
-    _file()
+    model = f"gguf:{_file()}"
     (tmp_path / "plan.yaml").write_text(PLAN)
     reviews = [
         {"text": f"{words[n % 8]}, says critic {n}.", "truth": truth}
@@ -146,7 +148,7 @@ def test_a_hundred_real_subtasks_each_end_with_an_answer_or_a_reason(tmp_path: P
     run = apwa.run(
         plan=tmp_path / "plan.yaml",
         tables={"reviews": tmp_path / "reviews.jsonl", "notes": tmp_path / "notes.jsonl"},
-        model="smollm2", yes=True, pilot=False, max_failures=1.0, home=tmp_path / "home",
+        model=model, yes=True, pilot=False, max_failures=1.0, home=tmp_path / "home",
     )  # fmt: skip
     assert run.state == "done"
     assert _servers() == before, "the server ends with its run"
@@ -161,6 +163,70 @@ def test_a_hundred_real_subtasks_each_end_with_an_answer_or_a_reason(tmp_path: P
         else:
             assert row["_error"].startswith(("contract", "cut_off", "empty"))
     assert counts["persons_right"] >= 15
+
+
+LONG = """\
+apwa: 1
+steps:
+  story:
+    template: Tell a long story that begins with {{text}}.
+    over: rows
+    contract: {story: str}
+    limits: {output_tokens: 8, attempts: 1, repairs: 0}
+"""
+
+
+def _long(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "long.yaml").write_text(LONG)
+    texts = ["the sea. ", "one and two and three. " * 8000, "the hills. "] + ["a road. "] * 200
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    return {
+        "plan": tmp_path / "long.yaml", "tables": {"rows": tmp_path / "rows.jsonl"},
+        "model": "smollm2", "yes": True, "pilot": False, "max_failures": 1.0,
+        "home": tmp_path / "home",
+    }  # fmt: skip
+
+
+def test_a_row_past_its_context_and_answers_past_their_limit_are_set_aside(tmp_path: Path) -> None:
+    _file()
+    run = apwa.run(**_long(tmp_path), limit=3)
+    first, second, third, *_ = run.table("story").to_arrow().to_pylist()
+    assert second["_error"].startswith("context_too_long")
+    for row in (first, third):
+        assert row["_status"] == "quarantined" and row["_error"].startswith("cut_off"), row
+
+
+async def test_its_server_ends_with_a_run_that_is_cancelled(tmp_path: Path) -> None:
+    _file()
+    before = _servers()
+    running = asyncio.create_task(apwa.arun(**_long(tmp_path)))
+    while _servers() == before:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2)
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert _servers() == before
+
+
+def test_its_server_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    _file()
+    _long(tmp_path)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "apwa", "run", "long.yaml", "-t", "rows=rows.jsonl", "-m", "smollm2",
+         "--yes", "--no-pilot", "--max-failures", "100%"],
+        cwd=tmp_path, env=os.environ | {"APWA_HOME": str(tmp_path / "home")},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (servers := _servers(run.pid)):
+        assert run.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    run.kill()
+    run.wait()
+    while any(Path(f"/proc/{server}").exists() for server in servers):
+        time.sleep(0.1)  # the test's limit ends this
 
 
 @pytest.mark.timeout(110)

@@ -52,7 +52,9 @@ class ProviderChat:
         model: The class's instance, with its client.
         address: The provider's base address.
         key: The API key; it stands in no message or error.
-        body_field: The setting by which this provider takes fields that it alone knows.
+        body_field: The setting by which this provider takes fields that it alone knows;
+            empty: it takes none.
+        raw: Settings that are fields like these, since the class would leave them out in silence.
         on_notice: Told once of each parameter that the provider refuses.
         dialect: What is known of the provider.
     """
@@ -64,6 +66,7 @@ class ProviderChat:
         key: str = "",
         *,
         body_field: str = "extra_body",
+        raw: frozenset[str] = frozenset(),
         on_notice: Callable[[str], None] = lambda notice: None,
         dialect: Dialect | None = None,
     ) -> None:
@@ -71,6 +74,8 @@ class ProviderChat:
         self._former: list[Model[Any]] = []  # calls may still be in flight over them
         self._key = key
         self._body_field = body_field
+        self._raw = raw | getattr(model, "unsupported_settings", frozenset())
+        self._unsent: frozenset[str] = frozenset()
         self._on_notice = on_notice
         self._watch = PromptWatch()
         self._kept: OrderedDict[str, ModelResponse] = OrderedDict()
@@ -136,7 +141,10 @@ class ProviderChat:
 
     async def _ask(self, request: ChatRequest, dialect: Dialect) -> ModelResponse:
         messages = messages_of(request, self._kept)
-        settings = settings_of(request, dialect, self._body_field)
+        settings, unsent = settings_of(request, dialect, self._body_field, self._raw)
+        for name in sorted(unsent - self._unsent):
+            self._on_notice(f"The parameter {name} is not sent: there is no place for it here.")
+        self._unsent |= unsent
         parameters = parameters_of(request, dialect)
         if not dialect.streams:
             return await self._model.request(messages, settings, parameters)

@@ -6,7 +6,7 @@ only the translation from and to our seam.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -133,24 +133,32 @@ def parameters_of(request: ChatRequest, dialect: Dialect) -> ModelRequestParamet
     return ModelRequestParameters(output_mode="native", output_object=form)
 
 
-def settings_of(request: ChatRequest, dialect: Dialect, body_field: str) -> ModelSettings:
-    """Limits and parameters. ``body_field``: where this provider takes fields it alone knows."""
+def settings_of(
+    request: ChatRequest, dialect: Dialect, body_field: str, raw: Collection[str] = ()
+) -> tuple[ModelSettings, frozenset[str]]:
+    """Limits and parameters, and the names of parameters that have no place in them.
+
+    ``body_field``: where this provider takes fields it alone knows; empty: nowhere. ``raw``:
+    settings that its class would leave out without a word: they go there too, and the provider has
+    its say.
+    """
     settings: dict[str, Any] = {"max_tokens": request.max_output_tokens}
     others: dict[str, Any] = {}
     for name, value in request.parameters.items():
         if name in dialect.dropped:
             continue
         shared = _SHARED.get(name)
-        if shared is None:
+        if shared is None or shared in raw:
             others[name] = value
         else:
             one = name == "stop" and isinstance(value, str)
             settings[shared] = [value] if one else value
-    if others:
+    if others and body_field:
         settings[body_field] = others
     if request.headers:
         settings["extra_headers"] = dict(request.headers)
-    return cast("ModelSettings", settings)
+    unsent = frozenset() if body_field else frozenset(others)
+    return cast("ModelSettings", settings), unsent
 
 
 def reply_of(response: ModelResponse) -> ChatReply:

@@ -27,13 +27,15 @@ class NativeProvider:
         key_variable: Where its key is, as its own SDK has it; empty where it finds keys itself.
         address_variable: Another address, as its own SDK has it.
         address: Its own, for prices and messages.
-        body_field: The setting by which it takes fields that it alone knows.
+        body_field: The setting by which it takes fields that it alone knows; empty: none.
+        raw: Settings that its class leaves out for some models, without a word to the caller.
     """
 
     key_variable: str
     address_variable: str
     address: str
     body_field: str = "extra_body"
+    raw: frozenset[str] = frozenset()
 
 
 PROVIDERS: Mapping[str, NativeProvider] = {
@@ -44,6 +46,7 @@ PROVIDERS: Mapping[str, NativeProvider] = {
         "GOOGLE_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",
         "https://generativelanguage.googleapis.com",
+        body_field="",
     ),
     "bedrock": NativeProvider(
         "",
@@ -51,7 +54,12 @@ PROVIDERS: Mapping[str, NativeProvider] = {
         "",
         "bedrock_additional_model_requests_fields",
     ),
-    "openai": NativeProvider("OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1"),
+    "openai": NativeProvider(
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "https://api.openai.com/v1",
+        raw=frozenset({"temperature", "top_p"}),
+    ),
 }
 
 
@@ -96,8 +104,9 @@ def open_native(
         words = f"{NATIVE}:{provider}:{model} cannot be opened: {error}"
         raise Misuse(words, "model", "See docs/models.md for what each provider needs.") from None
     return ProviderChat(
-        made, address or known.address, key, body_field=known.body_field, on_notice=on_notice
-    )
+        made, address or known.address, key, body_field=known.body_field, raw=known.raw,
+        on_notice=on_notice,
+    )  # fmt: skip
 
 
 def _anthropic(model: str, key: str, address: str, headers: dict[str, str]) -> Any:
