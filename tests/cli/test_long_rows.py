@@ -60,6 +60,7 @@ def test_they_are_said_before_the_run_and_then_set_aside(
     served = practice(record=tmp_path / "sent")
     waiting = apwa(*_run("plan.yaml", served.model, pilot, "-o", "out.jsonl"))
     assert waiting.returncode == 4 and SAID in waiting.stderr, waiting.stderr
+    assert "or lower limits.output_tokens." in " ".join(waiting.stderr.split())
     ended = apwa("resume", "--yes")
     assert ended.returncode == 3, ended.stderr
     aside = [row for row in read_rows(tmp_path / "out.jsonl") if row["_status"] != "done"]

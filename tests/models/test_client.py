@@ -47,6 +47,7 @@ class Costume:
         self.raw: list[bytes] = []
         self.refuses: set[str] = set()
         self.enforces = True
+        self.keeps_json = False  # JSON mode brings an object, of any fields
         self.usage = True
         self.status = 200
         self.error = ""
@@ -75,6 +76,8 @@ class Costume:
 
     def _answer(self, body: dict[str, Any]) -> str:
         form = body.get("response_format", {})
+        if self.keeps_json and form.get("type") == "json_object":
+            return '{"said": "I am fine."}'
         if not self.enforces or form.get("type") != "json_schema":
             return "I am fine."
         properties = form["json_schema"]["schema"]["properties"]
@@ -213,6 +216,14 @@ async def test_probing_finds_an_endpoint_that_ignores_schemas(
     traits = await _traits(server, chat)
     assert traits.structured == chat.dialect.structured == "prompt"
     assert any("does not enforce" in note for note in traits.notes)
+
+
+async def test_probing_finds_an_endpoint_whose_json_mode_alone_holds(
+    server: Costume, chat: LeanChat
+) -> None:
+    server.enforces, server.keeps_json = False, True
+    traits = await _traits(server, chat)
+    assert traits.structured == chat.dialect.structured == "json_object"
 
 
 async def test_probing_finds_a_renamed_limit_and_missing_counts(

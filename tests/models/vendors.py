@@ -17,6 +17,12 @@ from aiohttp import web
 
 Json = dict[str, Any]
 ANSWER = '{"label": "a"}'
+_COUNTS = {  # where each tells the tokens that it was sent
+    "anthropic": ("usage", "input_tokens"),
+    "openai": ("usage", "input_tokens"),
+    "google": ("usageMetadata", "promptTokenCount"),
+    "bedrock": ("usage", "inputTokens"),
+}
 
 
 class Vendors:
@@ -26,7 +32,8 @@ class Vendors:
         self.url = ""
         self.bodies: list[Json] = []
         self.headers: list[dict[str, str]] = []
-        self.counting = False  # whether Anthropic's usage follows what it was sent
+        self.vendors: list[str] = []
+        self.counting = False  # whether usage follows what was sent
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         body: Json = await request.json()
@@ -34,6 +41,7 @@ class Vendors:
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         path, text = request.path, json.dumps(body)
         vendor = _vendor(path)
+        self.vendors.append(vendor)
         for mark, failures in FAILURES.items():
             if mark in text:
                 status, error, headers = failures[vendor]
@@ -42,8 +50,9 @@ class Vendors:
         limited = "LIMIT REACHED" in text
         call = _call(vendor, body, text)
         made = _REPLIES[vendor](call, limited)
-        if self.counting and vendor == "anthropic":
-            made["usage"]["input_tokens"] = len(text) // 3
+        if self.counting:
+            usage, field = _COUNTS[vendor]
+            made[usage][field] = len(text) // 3
         if not stream:
             return web.json_response(made)
         kind = "text/event-stream"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import CANARY
 from tests.wishes.conftest import PLAN, Cli, Serve, read_rows, report, run_words, write_lines
 from tests.wishes.endpoint import Reply, Request, fails, says
 from tests.wishes.test_results import number, start, wait_for
@@ -268,11 +269,12 @@ def test_19_another_model_parameter_template_contract_or_capability_is_another_r
 
 
 def test_19_whoever_wants_it_asks_again_and_a_purged_run_gives_nothing(
-    cli: Cli, serve: Serve, tmp_path: Path
+    cli: Cli, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 6)])
     served = serve(lambda r: says({"tone": "good"}, r))
     assert cli(*run_words(served.model, "--no-pilot")).code == 0
+    monkeypatch.setenv("APWA_API_KEY", f"{CANARY}-another")  # no part of a request
     assert cli(*run_words(served.model, "--no-pilot")).code == 0
     assert len(served.rows) == 5
     assert cli(*run_words(served.model, "--no-pilot", "--no-reuse")).code == 0

@@ -31,6 +31,7 @@ from apwa.vocabulary.numbers import data_size, duration, money, rate, share
 PRACTICE = "the practice model (rules that only play a model)"
 
 _CLIP = 300
+_NOTICE = 800  # a notice ends with what to do
 _HOSTS_SHOWN = 8
 _LIMITS = {
     "endpoint": "the endpoint sets the pace",
@@ -239,4 +240,4 @@ def _trouble_words(before: Picture, event: Trouble) -> str:
         return ""
     step = f" in {one_line(event.step, 60)}" if event.step else ""
     times = f" ({event.count:,} times)" if event.count > 1 else ""
-    return f"notice{step}: {one_line(event.kind, 40)}: {one_line(event.message)}{times}"
+    return f"notice{step}: {one_line(event.kind, 40)}: {one_line(event.message, _NOTICE)}{times}"
