@@ -21,6 +21,7 @@ from aiohttp import web
 
 from apwa.runs import RunDirectory, RunReader, list_runs
 from apwa.vocabulary.events import HostChanged
+from tests.canary import find
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # raylets of a test trust each other
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
@@ -126,8 +127,10 @@ class Nodes:
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     made = Nodes()
+    session = Path(made.cluster.head_node.get_session_dir_path())
     yield made
     made.end()
+    assert find(session) == []  # no key in Ray's own logs
 
 
 def host_processes(address: str) -> list[int]:

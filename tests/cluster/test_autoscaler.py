@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from apwa.vocabulary.events import ClusterFound, HostsSeen
+from tests.canary import find
 
 from .conftest import Apwa, Counting
 
@@ -97,7 +98,9 @@ class Growing:
             for process in self.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+        leaks = find(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert leaks == []
 
 
 @pytest.fixture

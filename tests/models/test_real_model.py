@@ -196,13 +196,14 @@ def test_a_row_past_its_context_and_answers_past_their_limit_are_set_aside(tmp_p
         assert row["_status"] == "quarantined" and row["_error"].startswith("cut_off"), row
 
 
-async def test_its_server_ends_with_a_run_that_is_cancelled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after_s", [0.0, 5.0])  # while it starts, and while it works
+async def test_its_server_ends_with_a_run_that_is_cancelled(tmp_path: Path, after_s: float) -> None:
     _file()
     before = _servers()
     running = asyncio.create_task(apwa.arun(**_long(tmp_path)))
     while _servers() == before:
         await asyncio.sleep(0.1)
-    await asyncio.sleep(2)
+    await asyncio.sleep(after_s)
     assert not running.done()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -43,11 +43,16 @@ class ModelProcess:
         )  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         words = _Words(process.stderr)
-        line = (await process.stdout.readline()).decode().strip()
-        if not line.startswith("http"):
+        started = cls(process, "", words)
+        try:
+            started.url = (await process.stdout.readline()).decode().strip()
+        except BaseException:  # whoever wanted it has been cancelled, and nobody else knows it
+            await started.stop()
+            raise
+        if not started.url.startswith("http"):
             await process.wait()
-            raise Misuse(f"{what} does not start: {await words.all() or line}", where)
-        return cls(process, line, words)
+            raise Misuse(f"{what} does not start: {await words.all() or started.url}", where)
+        return started
 
     async def stop(self) -> None:
         if self._process.returncode is None:
