@@ -187,6 +187,35 @@ def test_10_limits_are_changed_while_the_run_goes_on(
     assert cli("change", "--max-calls", "5").code == 2, "nobody drives it any more"
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [(("--timeout", "1"), "the time limit of 1 s"), (("--max-failures", "10%"), "limit of 10%")],
+)
+def test_10_a_time_limit_and_a_failure_limit_bind_from_then_on(
+    cli: Cli, serve: Serve, tmp_path: Path, changed: tuple[str, str], said: str
+) -> None:
+    write_lines(tmp_path / "lines.jsonl", [f"line {n} ." for n in range(1, 201)])
+    go_on = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if len(served.rows) > 6:
+            go_on.wait(60)
+        if number(request) % 3 == 0:  # each in words of its own
+            return fails(400, f"line {number(request)} is not liked")
+        return says({"tone": "good"}, request)
+
+    served = serve(answer)
+    words = run_words(served.model, "--no-pilot", "--max-failures", "90%", "--concurrency", "4")
+    process = start(tmp_path, *words)
+    wait_for(lambda: served.rows, 8)
+    assert cli("change", *changed).code == 0
+    wait_for(lambda: [1] * cli("show", "last", "--events").out.count('"ChangeLimits"'), 1)
+    go_on.set()
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 4 and said in errors, errors
+    assert len(served.rows) < 200
+
+
 def test_10_a_cap_in_money_without_a_price_is_refused_while_it_runs_too(
     cli: Cli, serve: Serve, tmp_path: Path
 ) -> None:
