@@ -14,6 +14,7 @@ import xlsxwriter
 
 from tests.canary import CANARY, find
 from tests.cli.conftest import PLAN, Apwa, read_rows, write_notes
+from tests.documents.made import SAMPLES, docx
 from tests.stores.conftest import server as server  # the fixture
 from tests.stores.servers import S3Server, WebServer
 
@@ -158,3 +159,25 @@ def test_a_folder_of_a_store_is_a_table_of_its_files(
     assert ended.returncode == 0, ended.stderr
     found = read_rows(tmp_path / "out.jsonl")
     assert [row["file"] for row in found] == sorted(f"{n}/note.txt" for n, _ in notes())
+
+
+def test_documents_of_a_store_are_read_as_those_of_a_folder(
+    apwa: Apwa, tmp_path: Path, s3: S3Server
+) -> None:
+    files = {
+        "invoice.pdf": (SAMPLES / "invoice.pdf").read_bytes(),
+        "letter.docx": docx(["Dear Ann", "the total is 12"]),
+        "broken.pdf": b"%PDF-1.7 no more",
+    }
+    s3.put(**{f"papers/{name}": data for name, data in files.items()})
+    (tmp_path / "plan.yaml").write_text(
+        'apwa: 1\nsteps:\n  of: {query: "SELECT file, text, length(text) AS long FROM papers'
+        " WHERE text LIKE '%ec%' OR text LIKE '%Ann%'\"}\n"
+        "  told:\n    template: Summarise {{text}}.\n    over: of\n"
+        "    contract: {summary: str}\nanswer: told\n"
+    )
+    ended = apwa(*run_over("papers=s3://bucket/papers/", "--model", "practice"), **s3.env)
+    assert ended.returncode == 0, ended.stderr
+    found = read_rows(tmp_path / "out.jsonl")
+    assert [row["file"] for row in found] == ["invoice.pdf", "letter.docx"]
+    assert found[0]["long"] > 500 and found[1]["long"] == len("Dear Ann\n\nthe total is 12")
