@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.canary import CANARY
 from tests.cli.conftest import Apwa, write_notes
+from tests.shell import needs_curl, sent_again
 
 PLAN = """\
 apwa: 1
@@ -33,7 +30,7 @@ def _run(apwa: Apwa, tmp_path: Path, model: str, *more: str) -> None:
     assert ended.returncode in (0, 3), ended.stderr
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs_curl
 def test_the_request_of_a_row_can_be_sent_again_by_a_shell(
     apwa: Apwa, tmp_path: Path, practice
 ) -> None:
@@ -43,11 +40,7 @@ def test_the_request_of_a_row_can_be_sent_again_by_a_shell(
     line = shown[shown.index("curl ") :]
     assert '"authorization: Bearer $APWA_API_KEY"' in line and CANARY not in shown
     assert "temperature" not in line  # as it was sent: without what the endpoint refuses
-    ended = subprocess.run(
-        line, shell=True, capture_output=True, timeout=30, env={"PATH": "/usr/bin:/bin"}
-    )
-    assert ended.returncode == 0, ended.stderr
-    content = json.loads(ended.stdout)["choices"][0]["message"]["content"]
+    content = json.loads(sent_again(line))["choices"][0]["message"]["content"]
     assert f"answer {content}" in shown
 
 

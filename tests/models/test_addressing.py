@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -29,6 +27,7 @@ from apwa.models import (
     open_model,
 )
 from apwa.vocabulary import Misuse
+from tests.shell import needs_curl, sent_again
 
 KEY = "canary-key-0123456789"
 
@@ -135,16 +134,12 @@ async def test_a_key_comes_from_a_command_and_the_line_asks_it_again(gateway: Ga
     assert "Bearer $(" in line
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs_curl
 async def test_the_curl_line_sends_the_very_same_request(gateway: Gateway) -> None:
     """Run by a real shell and curl, with the key in its variable."""
     own = EndpointSettings(address=f"{gateway.url}/v1?v=2", key_env="CORP_KEY")
     line = await _call("corp:m", {"CORP_KEY": KEY}, own)
-    subprocess_env = {"CORP_KEY": KEY, "PATH": "/usr/bin:/bin"}
-    done = await asyncio.to_thread(
-        subprocess.run, line, shell=True, env=subprocess_env, capture_output=True, timeout=20
-    )
-    assert done.returncode == 0, done.stderr
+    await asyncio.to_thread(sent_again, line, CORP_KEY=KEY)
     assert gateway.bodies[0] == gateway.bodies[1] and gateway.paths[0] == gateway.paths[1]
     assert gateway.headers[1]["authorization"] == f"Bearer {KEY}"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,8 +26,10 @@ from apwa.models import (
     find_out,
     open_model,
 )
+from apwa.runs import RunReader
 from apwa.vocabulary import ErrorKind, Misuse
 from tests.models.vendors import Vendors, vendors
+from tests.shell import needs_curl, sent_again
 
 NAMES = ["anthropic", "google", "bedrock", "openai"]
 KEY = "sk-native-canary-0123456789"
@@ -230,3 +234,45 @@ async def test_a_plan_runs_over_it(
     assert re.search(r'"max\w*tokens": 99', json.dumps(served.bodies[-1]), re.IGNORECASE)
     # Bedrock's requests are signed with it
     assert name == "bedrock" or any(KEY in value for value in served.headers[-1].values())
+
+
+@needs_curl
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_request_of_a_row_can_be_sent_again_by_a_shell(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """As its own SDK makes it, though the SDK's keys are not here when it is shown."""
+    env = _env(monkeypatch, served)
+    keys = {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    env |= {variable: os.environ[variable] for variable in keys}
+    served.counting = True
+    (tmp_path / "t.jsonl").write_text('{"text": "it\'s a $HOME of `hers`"}\n')
+    (tmp_path / "plan.yaml").write_text(
+        "apwa: 1\nsteps:\n  s:\n    template: Label {{text}}.\n    over: t\n"
+        "    contract: {label: str}\n    headers: {x-team: words}\n"
+    )
+    with monkeypatch.context() as with_keys:
+        for variable, value in env.items():
+            with_keys.setenv(variable, value)
+        run = await apwa.arun(
+            plan=tmp_path / "plan.yaml", tables={"t": tmp_path / "t.jsonl"}, yes=True,
+            model=f"native:{name}:{MODELS[name]}", home=tmp_path / "home", pilot=False,
+        )  # fmt: skip
+        assert run.state == "done", run.failures
+    for variable in keys:
+        monkeypatch.delenv(variable, raising=False)
+    (sent,) = [n for n, body in enumerate(served.bodies) if "hers" in json.dumps(body)]
+    with RunReader(run.directory) as reader:
+        line = (await asyncio.to_thread(reader.row, "s", "1")).curl
+    assert KEY not in line and line.startswith(f"curl {served.url}/"), line
+    await asyncio.to_thread(sent_again, line, **env)
+    assert served.bodies[-1] == served.bodies[sent] and len(served.bodies) > sent + 1
+    assert served.paths[-1] == served.paths[sent]
+    first, again = served.headers[sent], served.headers[-1]
+    assert first["x-team"] == again["x-team"] == "words"
+    for header in ("x-api-key", "x-goog-api-key", "anthropic-version", "content-type"):
+        assert first.get(header) == again.get(header), header
+    signed = again.get("authorization", "")
+    assert signed.partition(" ")[0] == first.get("authorization", "").partition(" ")[0]
+    if name == "bedrock":
+        assert "Credential=AKIDEXAMPLE/" in signed and "/us-east-1/bedrock/aws4_request" in signed

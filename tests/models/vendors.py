@@ -32,6 +32,7 @@ class Vendors:
         self.url = ""
         self.bodies: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.vendors: list[str] = []
         self.counting = False  # whether usage follows what was sent
 
@@ -40,6 +41,7 @@ class Vendors:
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         path, text = request.path, json.dumps(body)
+        self.paths.append(request.raw_path)
         vendor = _vendor(path)
         self.vendors.append(vendor)
         for mark, failures in FAILURES.items():

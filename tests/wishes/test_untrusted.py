@@ -121,5 +121,10 @@ def test_22_a_secret_in_an_address_is_refused_before_it_stands_anywhere(
     (tmp_path / "apwa.toml").write_text(f'parameters = {{ api_key = "{SECRET}" }}')
     ended = cli(*run_words("practice"))
     assert ended.code == 2 and "api_key would carry a key" in ended.err
+    with pytest.raises(Misuse, match="api_key would carry a key"):
+        apwa.run(
+            plan=tmp_path / "plan.yaml", tables=tables, model="practice", home=tmp_path,
+            parameters={"api_key": SECRET},
+        )  # fmt: skip
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "apwa.toml"]
     assert kept and not any(SECRET.encode() in path.read_bytes() for path in kept)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from apwa.vocabulary import Misuse, names_secret
+from apwa.vocabulary import Misuse
 
 if TYPE_CHECKING:
     from apwa.runs import RunSettings
@@ -96,21 +96,13 @@ def _checked(values: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _converted(values: Mapping[str, object], place: str) -> RunSettings:
-    from apwa.models import check_address, check_endpoints
-    from apwa.plan import SET_OTHERWISE
-    from apwa.runs import RunSettings
+    from apwa.runs import RunSettings, check_settings
 
     try:
         settings = msgspec.convert(dict(values), RunSettings, strict=False)
     except msgspec.ValidationError as error:
         raise Misuse(f"a setting is wrong: {error}", place) from error
-    check_endpoints(settings.endpoints, place)
-    for model in (settings.model, settings.manager_model):
-        check_address(model, f"{place} model")
-    for name in filter(names_secret, settings.parameters):
-        raise Misuse(f"the parameter {name} would carry a key", f"{place} parameters")
-    for name in settings.parameters.keys() & SET_OTHERWISE.keys():
-        raise Misuse(f"{name} is no parameter: {SET_OTHERWISE[name]}", f"{place} parameters")
+    check_settings(settings, place)
     return settings
 
 

@@ -14,6 +14,7 @@ from apwa.models.on_this_machine import local_file, practice_faults
 from apwa.models.openai_codec import OpenAICodec, canonical_bytes, curl_line
 from apwa.models.prices import PRACTICE, context_of, cost, own_price, price_of
 from apwa.models.probing import EndpointTraits, find_out
+from apwa.models.provider_wire import native_wire, shell_options
 from apwa.models.seam import (
     ChatFailure,
     ChatModel,
@@ -80,10 +81,12 @@ __all__ = [
     "find_out",
     "kit_of",
     "local_file",
+    "native_wire",
     "open_kit",
     "open_model",
     "own_price",
     "practice_faults",
     "price_of",
     "proxy_for",
+    "shell_options",
 ]

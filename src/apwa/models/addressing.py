@@ -45,16 +45,19 @@ class Way(msgspec.Struct, frozen=True):
     """How a shell reaches an endpoint. Kept with the run, so without any secret.
 
     Attributes:
-        address: The base address; empty where a provider's own protocol is spoken.
+        address: The base address; empty where none is known.
         key_in_shell: How a shell comes by the key: ``$OPENAI_API_KEY``; empty if there is none.
         key_header: The header that carries it; empty: it is a bearer token.
         headers: Further headers, variables in them by name.
+        provider: The provider whose own protocol is spoken, with its SDK's own way of carrying
+            the key; empty: OpenAI's protocol.
     """
 
     address: str
     key_in_shell: str = ""
     key_header: str = ""
     headers: dict[str, str] = {}
+    provider: str = ""
 
 
 def check_endpoints(endpoints: Mapping[str, EndpointSettings], place: str) -> None:

@@ -234,7 +234,8 @@ def _open_native(spec: str, env: Mapping[str, str], settings: ModelSettings) -> 
     chat = open_native(name, model, key, address, resolved(headers, env), settings.on_notice)
     endpoint = address if address and native.key_variable else name
     elsewhere = led if led.rstrip("/") != native.address else ""
-    return OpenedModel(chat, endpoint, model, Way("", in_shell), elsewhere=elsewhere)
+    way = Way(chat.base_url, in_shell, headers=headers, provider=name)
+    return OpenedModel(chat, endpoint, model, way, elsewhere=elsewhere)
 
 
 def _key_of(

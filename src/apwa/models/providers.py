@@ -29,6 +29,7 @@ class NativeProvider:
         address: Its own, for prices and messages.
         body_field: The setting by which it takes fields that it alone knows; empty: none.
         raw: Settings that its class leaves out for some models, without a word to the caller.
+        curl_options: What ``curl`` needs to sign its requests; empty: they are not signed.
     """
 
     key_variable: str
@@ -36,8 +37,14 @@ class NativeProvider:
     address: str
     body_field: str = "extra_body"
     raw: frozenset[str] = frozenset()
+    curl_options: str = ""
 
 
+_SIGNED_FOR_AWS = (
+    '--aws-sigv4 "aws:amz:${AWS_REGION:-$AWS_DEFAULT_REGION}:bedrock"'
+    ' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
+    ' -H "x-amz-security-token: $AWS_SESSION_TOKEN"'  # an empty one is not sent
+)
 PROVIDERS: Mapping[str, NativeProvider] = {
     "anthropic": NativeProvider(
         "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "https://api.anthropic.com"
@@ -53,6 +60,7 @@ PROVIDERS: Mapping[str, NativeProvider] = {
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         "",
         "bedrock_additional_model_requests_fields",
+        curl_options=_SIGNED_FOR_AWS,
     ),
     "openai": NativeProvider(
         "OPENAI_API_KEY",
@@ -104,8 +112,8 @@ def open_native(
         words = f"{NATIVE}:{provider}:{model} cannot be opened: {error}"
         raise Misuse(words, "model", "See docs/models.md for what each provider needs.") from None
     return ProviderChat(
-        made, address or known.address, key, body_field=known.body_field, raw=known.raw,
-        on_notice=on_notice,
+        made, address or known.address or made.base_url, key,
+        body_field=known.body_field, raw=known.raw, on_notice=on_notice,
     )  # fmt: skip
 
 
@@ -149,11 +157,17 @@ def _bedrock(model: str, key: str, address: str, headers: dict[str, str]) -> Any
     from pydantic_ai.providers.bedrock import BedrockProvider
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    given: dict[str, str] = {}
+    if key:  # a stand-in, for a request that goes nowhere: AWS's SDK finds real ones itself
+        given = {"aws_access_key_id": key, "aws_secret_access_key": key}
+        region = region or "us-east-1"
     if not region:
         raise ValueError("AWS_REGION is not set")
     most = Config(retries={"total_max_attempts": 1}, max_pool_connections=256, read_timeout=600)
     make: Any = boto3.client
-    client = make("bedrock-runtime", region_name=region, endpoint_url=address or None, config=most)
+    client = make(
+        "bedrock-runtime", region_name=region, endpoint_url=address or None, config=most, **given
+    )
     return BedrockConverseModel(model, provider=BedrockProvider(bedrock_client=client))
 
 

@@ -21,7 +21,7 @@ from apwa.runs.handle import Answer, Run
 from apwa.runs.reading import RowView, RunReader, StepView
 from apwa.runs.reporting import forecast_words, usage_words
 from apwa.runs.served import ModelProcesses
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.settings import RunRequest, RunSettings, TableSource, check_settings
 from apwa.runs.starting import begin, take_up
 from apwa.runs.stream import Listener
 from apwa.runs.streaming import Rows
@@ -53,6 +53,7 @@ __all__ = [
     "arun",
     "begin",
     "check_place",
+    "check_settings",
     "check_target",
     "create_run",
     "dry_run",

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
 import msgspec
 
 from apwa.journal import JournalReader
-from apwa.models import EndpointTraits, Image, Message, OpenAICodec, Text, ToolSpec, Way, curl_line
+from apwa.models import (
+    ChatRequest,
+    Dialect,
+    EndpointTraits,
+    Image,
+    Message,
+    OpenAICodec,
+    Text,
+    ToolSpec,
+    Way,
+    WireRequest,
+    curl_line,
+    native_wire,
+    shell_options,
+)
 from apwa.plan import user_message
-from apwa.vocabulary import Values, WorkSpec
+from apwa.vocabulary import Misuse, Values, WorkSpec
 from apwa.worker import request_of
 
 
@@ -27,7 +42,7 @@ def shell_line(reader: JournalReader, spec: WorkSpec, tools: list[ToolSpec], val
     if not way or not traits:
         return ""
     reached = msgspec.msgpack.decode(way, type=Way)
-    if not reached.address:  # a provider's own protocol: its SDK makes the request
+    if not reached.address:
         return ""
     dialect = msgspec.msgpack.decode(traits, type=EndpointTraits).dialect
     shared = request_of(spec)
@@ -43,8 +58,21 @@ def shell_line(reader: JournalReader, spec: WorkSpec, tools: list[ToolSpec], val
     parts = [Image(image["type"], words) for image, words in zip(images, left_out, strict=True)]
     user = Message("user", [Text(text), *parts])
     request = msgspec.structs.replace(shared, messages=[*shared.messages, user], tools=tools)
-    wire = OpenAICodec(reached.address, dialect, reached.headers).encode(request)
+    sent = _sent(reached, dialect, request)
+    if sent is None:
+        return ""
+    wire, key_header = sent
     for words in left_out:
         body = wire.body.replace(base64.b64encode(words), words)
         wire = msgspec.structs.replace(wire, body=body)
-    return curl_line(wire, reached.key_in_shell, reached.key_header)
+    line = curl_line(wire, reached.key_in_shell, key_header)
+    return f"{line} {shell_options(reached)}".rstrip() if reached.provider else line
+
+
+def _sent(way: Way, dialect: Dialect, request: ChatRequest) -> tuple[WireRequest, str] | None:
+    if not way.provider:
+        return OpenAICodec(way.address, dialect, way.headers).encode(request), way.key_header
+    try:
+        return asyncio.run(native_wire(way, request, dialect))
+    except Misuse:  # the provider's libraries are not installed here
+        return None

@@ -9,8 +9,9 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from apwa.documents import Split
-from apwa.models import EndpointSettings
-from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits
+from apwa.models import EndpointSettings, check_address, check_endpoints
+from apwa.plan import SET_OTHERWISE
+from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits, Misuse, names_secret
 
 
 class RunSettings(msgspec.Struct, frozen=True):
@@ -104,6 +105,21 @@ class RunSettings(msgspec.Struct, frozen=True):
             changes["max_cost"] = None if cost is None else cost / NUSD_PER_USD
             changes["max_tokens"], changes["max_calls"] = limits.caps.tokens, limits.caps.calls
         return self.changed(changes)
+
+
+def check_settings(settings: RunSettings, place: str) -> None:
+    """Raises Misuse, with the setting's name, for what could not be used or would keep a secret."""
+    check_endpoints(settings.endpoints, place)
+    for model in (settings.model, settings.manager_model):
+        check_address(model, f"{place} model")
+    for name in settings.parameters:
+        if names_secret(name):
+            raise Misuse(
+                f"the parameter {name} would carry a key", f"{place} parameters",
+                "For a key, set key_env or key_command of its endpoint in apwa.toml.",
+            )  # fmt: skip
+        if name in SET_OTHERWISE:
+            raise Misuse(f"{name} is no parameter: {SET_OTHERWISE[name]}", f"{place} parameters")
 
 
 class Settings(TypedDict, total=False):

@@ -12,7 +12,6 @@ import msgspec
 from apwa.capabilities import UserModule, pack_module
 from apwa.executor.cluster import need_ray
 from apwa.journal import VARIABLE, check_url
-from apwa.models import check_address
 from apwa.plan import TableDecl, load_plan
 from apwa.runs.again import Again, want_again
 from apwa.runs.control_files import take_commands
@@ -24,7 +23,7 @@ from apwa.runs.ending import Ending
 from apwa.runs.export import check_target
 from apwa.runs.inputs import as_kept, look_for_changes, read_inputs
 from apwa.runs.policy import kept_rules, take_rules, veil
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.settings import RunRequest, RunSettings, TableSource, check_settings
 from apwa.runs.stream import Listener
 from apwa.tables import has_parts
 from apwa.vocabulary import Misuse, Paused, PlanError, RunFailed, named
@@ -50,8 +49,7 @@ async def begin(
     """
     if settings.output:
         check_target(Path(settings.output), settings.force)
-    check_address(settings.model, "model")
-    check_address(settings.manager_model, "manager_model")
+    check_settings(settings, "the run's")
     if settings.executor == "ray":
         need_ray()
     request = await asyncio.to_thread(_with_declared, request, settings)
@@ -117,8 +115,7 @@ async def take_up(
     if journal := str(changes.get("journal") or ""):
         os.environ[VARIABLE] = journal  # only its password is new: the run knows its place
         changes = {name: value for name, value in changes.items() if name != "journal"}
-    for name in ("model", "manager_model"):
-        check_address(str(changes.get(name) or ""), name)
+    check_settings(RunSettings().changed(changes), "the run's")
     desk = await open_desk(directory, None, list(listeners), changes)
     try:
         request = desk.kept("request", RunRequest)
