@@ -43,6 +43,8 @@ NOTES = ("--table", "notes=notes.jsonl", "--model", "practice")
         (("run", "redact", *NOTES, "--limt", "3"), "--limit"),
         (("run", "redact", *NOTES, "--rows", "17"), "17"),
         (("run", "redact", *NOTES, "--limit", "0"), "above 0"),
+        (("run", "redact", *NOTES, "--context", "-1"), "--context: the number must be above 0"),
+        (("doctor", "--context", "0"), "--context: the number must be above 0"),
         (("run", "redact", *NOTES, "--key", "nokey"), "nokey"),
         (("run", "redact", *NOTES, "--grant", "browser"), "browser"),
         (("run", "redact", "--table", "notes=notes.jsonl"), "no model is named"),

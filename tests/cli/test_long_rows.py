@@ -73,6 +73,16 @@ def test_they_are_said_before_the_run_and_then_set_aside(
         assert "## Long rows" in report and SAID in report
 
 
+def test_a_larger_context_is_named_when_the_run_goes_on(apwa: Apwa, tmp_path: Path) -> None:
+    waiting = apwa(*_run("plan.yaml", "practice", "--no-pilot", "-o", "out.jsonl"))
+    assert waiting.returncode == 4 and SAID in waiting.stderr, waiting.stderr
+    refused = apwa("resume", "--context", "0")
+    assert refused.returncode == 2 and "--context: the number must be above 0" in refused.stderr
+    ended = apwa("resume", "--yes", "--context", "100000")
+    assert ended.returncode == 0, ended.stderr
+    assert {row["_status"] for row in read_rows(tmp_path / "out.jsonl")} == {"done"}
+
+
 def test_cut_into_pieces_all_of_them_is_worked(apwa: Apwa, tmp_path: Path) -> None:
     ended = apwa(*_run("parts.yaml", "practice", "--yes", "-o", "out.jsonl"))
     assert ended.returncode == 0, ended.stderr

@@ -75,6 +75,9 @@ async def test_a_cancelled_run_is_paused_and_kept(notes: Path, tmp_path: Path) -
     [
         ({"colour": "red"}, "'colour'"),
         ({"max_cost": "much"}, "max_cost"),
+        ({"context": 0}, "context: the number must be above 0"),
+        ({"max_failures": 20}, "max_failures: the share must be between 0 and 1"),
+        ({"parameters": {"max_tokens": 9}}, "max_tokens is no parameter"),
         ({"keys": {"other": ["id"]}}, "'other'"),
         ({"keys": {"notes": "id"}}, "list of columns"),
         ({"job": "Redact", "plan": "plan.yaml"}, "either a job"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -92,15 +93,15 @@ class Limits:
             )
         if self.max_failures is not None:
             failures = share(self.max_failures, "--max-failures")
-        for name, value in (
-            ("--max-cost", self.max_cost),
-            ("--max-tokens", self.max_tokens),
-            ("--max-calls", self.max_calls),
-            ("--timeout", self.timeout),
-            ("--concurrency", self.concurrency),
-        ):
-            if value is not None and value <= 0:
-                raise Misuse("the number must be above 0", name)
+        above_zero(
+            {
+                "--max-cost": self.max_cost,
+                "--max-tokens": self.max_tokens,
+                "--max-calls": self.max_calls,
+                "--timeout": self.timeout,
+                "--concurrency": self.concurrency,
+            }
+        )
         return {
             "model": self.model,
             "manager_model": self.manager_model,
@@ -180,3 +181,10 @@ def pairs(texts: tuple[str, ...], names: list[str], flag: str) -> dict[str, list
             raise Misuse(f"there is no table {name!r}", flag, f"Tables: {', '.join(names)}.")
         found.setdefault(name, []).extend(column for column in columns.split(",") if column)
     return found
+
+
+def above_zero(numbers: Mapping[str, float | None]) -> None:
+    """Raises Misuse for the first flag whose number is none that can be meant."""
+    for flag, number in numbers.items():
+        if number is not None and number <= 0:
+            raise Misuse("the number must be above 0", flag)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from apwa import __version__
+from apwa.cli.flags import above_zero
 from apwa.cli.settings import current, merge
 from apwa.cli.words import safe
 
@@ -45,6 +46,7 @@ def doctor(
 
     from apwa.runs import home_of
 
+    above_zero({"--context": context})
     env, here = current()
     python = sys.version.split()[0]
     print(f"apwa {__version__}, Python {python}, DuckDB {duckdb.__version__}, pyarrow "
@@ -81,7 +83,7 @@ async def _look(configured: RunSettings) -> int:
         url = await processes.url_of(name)
         opened = open_model(name, ModelSettings(own_url=url, endpoints=configured.endpoints))
         try:
-            traits = await find_out(opened, thorough=True)
+            traits = await find_out(opened, context=configured.context, thorough=True)
         except ChatFailure as failure:
             print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
             print(f"  {failure.kind.remedy}")
@@ -106,9 +108,7 @@ def _tell(opened: OpenedModel, traits: EndpointTraits, price: str, given: int | 
     print(f"  reasoning               {_reasoning(traits)}")
     print(f"  replies                 {'streams only' if dialect.streams else 'whole'}")
     context = "unknown; give --context" if traits.context is None else f"{traits.context:,} tokens"
-    if given is not None:
-        context = f"{given:,} tokens, as given"
-    print(f"  context                 {context}")
+    print(f"  context                 {context}{'' if given is None else ', as given'}")
     if traits.widening:
         print(f"  to serve more           {traits.widening}")
     print(f"  prompts too long        {_overflow(traits)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from apwa.cli.flags import Limits, Looks, Output, Tables, pairs, splits
+from apwa.cli.flags import Limits, Looks, Output, Tables, above_zero, pairs, splits
 from apwa.cli.settings import current, merge
 from apwa.cli.words import say
 from apwa.vocabulary import Misuse
@@ -131,6 +131,7 @@ def resume(
     looks: Looks = _LOOKS,
     limit: int | None = None,
     plan: Path | None = None,
+    context: int | None = None,
 ) -> int:
     """Go on with a run that stopped, was killed, or only planned. Nothing done is done again.
 
@@ -142,9 +143,13 @@ def resume(
         Only the first so many rows of each table, from now on.
     plan
         A mended plan to go on with: what it does not change is kept.
+    context
+        The model's context size in tokens, where it cannot be found out.
     """
+    above_zero({"--limit": limit, "--context": context})
     mended = None if plan is None else (_plan_text(plan), str(plan))
-    return _take_up(run, out, limits, looks, limit, plan=mended)
+    further: dict[str, object] = {"limit": limit, "context": context}
+    return _take_up(run, out, limits, looks, further, plan=mended)
 
 
 def retry(
@@ -170,7 +175,7 @@ def retry(
     """
     from apwa.runs import Again
 
-    return _take_up(run, out, limits, looks, None, Again(step, _keys(rows)))
+    return _take_up(run, out, limits, looks, {}, Again(step, _keys(rows)))
 
 
 def demo(*, looks: Looks = _LOOKS) -> int:
@@ -212,8 +217,7 @@ def _settings(
     *,
     reuse: bool | None,
 ) -> RunSettings:
-    if limit is not None and limit < 1:
-        raise Misuse("the number must be above 0", "--limit")
+    above_zero({"--limit": limit, "--context": context})
     if limit is not None and rows is not None:
         raise Misuse("--limit and --rows exclude each other", "--rows")
     env, here = current()
@@ -302,7 +306,7 @@ def _take_up(
     out: Output,
     limits: Limits,
     looks: Looks,
-    limit: int | None,
+    further: dict[str, object],
     again: Again | None = None,
     plan: tuple[str, str] | None = None,
 ) -> int:
@@ -311,10 +315,10 @@ def _take_up(
 
     env, _ = current()
     if (there := detached_run(run)) is not None:
-        changes = {**limits.changes(), "limit": limit}
+        changes = {**limits.changes(), **further}
         return go_on_detached(there, changes, again, plan, out)
     directory = find_run(home_of(env), run)
-    changes = {**limits.changes(), **_present(directory, limits), "limit": limit}
+    changes = {**limits.changes(), **_present(directory, limits), **further}
     return _go_on(directory, changes, out, looks, again=again, plan=plan)
 
 

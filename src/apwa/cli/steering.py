@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from apwa.cli.flags import Looks, Output
+from apwa.cli.flags import Looks, Output, above_zero
 from apwa.cli.looking import named_run
 from apwa.cli.settings import current, merge, share
 from apwa.cli.words import say
@@ -98,9 +98,7 @@ def change(
         "--concurrency": concurrency,
     }
     given = {flag: str(value) for flag, value in numbers.items() if value is not None}
-    for flag, value in numbers.items():
-        if value is not None and value <= 0:
-            raise Misuse("the number must be above 0", flag)
+    above_zero(numbers)
     failures = None if max_failures is None else share(max_failures, "--max-failures")
     if max_failures is not None:
         given["--max-failures"] = max_failures

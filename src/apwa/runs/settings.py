@@ -13,6 +13,11 @@ from apwa.models import EndpointSettings, check_address, check_endpoints
 from apwa.plan import SET_OTHERWISE
 from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits, Misuse, names_secret
 
+_ABOVE_ZERO = (
+    "max_cost", "max_tokens", "max_calls", "concurrency", "limit", "timeout_s", "output_tokens",
+    "context",
+)  # fmt: skip
+
 
 class RunSettings(msgspec.Struct, frozen=True):
     """Settings of one run.
@@ -109,6 +114,12 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 def check_settings(settings: RunSettings, place: str) -> None:
     """Raises Misuse, with the setting's name, for what could not be used or would keep a secret."""
+    for name in _ABOVE_ZERO:
+        number = getattr(settings, name)
+        if number is not None and number <= 0:
+            raise Misuse("the number must be above 0", f"{place} {name}")
+    if not 0 <= settings.max_failures <= 1:
+        raise Misuse("the share must be between 0 and 1", f"{place} max_failures")
     check_endpoints(settings.endpoints, place)
     for model in (settings.model, settings.manager_model):
         check_address(model, f"{place} model")
