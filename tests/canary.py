@@ -66,6 +66,24 @@ def _columns(path: Path) -> Iterator[str]:
         return  # broken for a test
 
 
+def find_in_database(url: str) -> list[str]:
+    """The tables of a PostgreSQL database that hold it, whatever their schema."""
+    import psycopg
+    from psycopg import sql
+
+    found: list[str] = []
+    with psycopg.connect(url) as database:
+        tables = database.execute(
+            "select schemaname, tablename from pg_tables"
+            " where schemaname not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for names in tables:
+            rows = database.execute(sql.SQL("select * from {}").format(sql.Identifier(*names)))
+            if any(_holds(value) for row in rows for value in row):
+                found.append(".".join(names))
+    return found
+
+
 def _holds(value: object) -> bool:
     if isinstance(value, str):
         return CANARY in value

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.canary import CANARY, find
+from tests.canary import CANARY, find, find_in_database
 from tests.postgres import Server, binaries
 
 settings.register_profile("apwa", deadline=None)
@@ -23,10 +23,13 @@ _leaks: list[str] = []
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server of the session's own."""
+    """A PostgreSQL server of the session's own, searched for the canary at the end."""
     server = Server(binaries())
     yield server
-    server.stop()
+    try:
+        assert find_in_database(server.url) == []
+    finally:
+        server.stop()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

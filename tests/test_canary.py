@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.canary import CANARY, find
+from tests.canary import CANARY, find, find_in_database
+from tests.postgres import Server
 
 
 def test_it_is_in_every_tests_environment() -> None:
@@ -37,3 +38,15 @@ def test_it_is_found_in_files_and_in_packed_values(tmp_path: Path) -> None:
     log.unlink()
     path.unlink()  # else the search after all tests finds it too
     table.unlink()
+
+
+def test_it_is_found_in_a_database_of_a_team(postgres: Server) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres.url, autocommit=True) as database:
+        database.execute("create schema told; create table told.words (id int, said bytea)")
+        database.execute("insert into told.words values (1, %s)", (zlib.compress(CANARY.encode()),))
+        try:
+            assert find_in_database(postgres.url) == ["told.words"]
+        finally:
+            database.execute("drop schema told cascade")

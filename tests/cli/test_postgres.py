@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.canary import find_in_database
 from tests.cli.conftest import PLAN, Apwa, Practice, read_rows, write_notes
 from tests.postgres import Server
 
@@ -69,6 +70,7 @@ def test_a_run_in_a_database_is_killed_resumed_looked_at_and_purged(
 
     assert apwa("export", directory.name, "redact", "-o", "again.csv").returncode == 0
     assert directory.name in apwa("runs").stdout
+    assert find_in_database(postgres.url) == [], "no key is in it, though each call carried one"
     assert apwa("purge", directory.name).returncode == 0
     assert set(_schemas(postgres.url)) == before
 
