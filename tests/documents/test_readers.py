@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from email.message import EmailMessage
+from html import escape
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
 from apwa.documents.readers import Closed
@@ -96,6 +101,53 @@ def test_documents_of_all_kinds_become_text(readers: Readers, tmp_path: Path) ->
     ):
         (tmp_path / name).write_bytes(data)
         assert words in text(readers, tmp_path / name), name
+
+
+def test_formats_of_former_years_and_of_others_become_text(readers: Readers) -> None:
+    sent = "Dear Ms Müller,the 3 boxes of tea left Zürich on 4 March 2026"
+    for name in ("letter.doc", "letter.epub", "letter.msg"):
+        read = text(readers, SAMPLES / name)
+        assert sent in re.sub(r"\n+|(?<=,) ", "", read), (name, read)
+    letter = text(readers, SAMPLES / "letter.doc")
+    assert letter.startswith("Order 4711\n") and "green tea\t12.50 €" in letter
+    assert "| green tea | 12.50 € |" in text(readers, SAMPLES / "letter.epub")
+    message = text(readers, SAMPLES / "letter.msg")
+    for line in (
+        "Subject: Order 4711 & tea", "From: Jan Novák <jan@example.com>", "2026-03-04", "<today>"
+    ):  # fmt: skip
+        assert line in message
+    slides = text(readers, SAMPLES / "slides.ppt")
+    assert slides == "Order 4711 for Ms Müller\n\n3 boxes of tea left Zürich"
+    assert "| Zürich box | 7 |" in text(readers, SAMPLES / "prices.xls")
+
+
+@settings(max_examples=60)
+@given(st.text(st.sampled_from("ab 7é漢😀&<>\"'`*_~|\\#[](){}!+-.=^$%@/:;,?\t"), max_size=20))
+def test_no_character_of_an_office_document_is_lost_or_escaped(
+    readers: Readers, tmp_path_factory: pytest.TempPathFactory, words: str
+) -> None:
+    """Signs that XML or Markdown give a meaning to, too: quotes are held to what is read here."""
+    words = f"x{words}y"
+    folder = tmp_path_factory.getbasetemp()
+    for name, data in (
+        ("signs.docx", docx([escape(words)])),
+        ("signs.pptx", pptx([escape(words)])),
+        ("signs.odt", odf("text", f"<text:p>{escape(words)}</text:p>")),
+        ("signs.xlsx", xlsx([["said"], [escape(words)]])),
+    ):
+        (folder / name).write_bytes(data)
+        read = text(readers, folder / name)
+        assert " ".join(words.split()) in " ".join(read.split()), (name, read)
+
+
+def test_what_is_attached_to_a_mail_is_named_and_not_read(readers: Readers, tmp_path: Path) -> None:
+    message = EmailMessage()
+    message["Subject"], message["From"] = "Your order", "ann@example.com"
+    message.set_content("It has left.")
+    message.add_attachment(b"seven", maintype="text", subtype="plain", filename="list.txt")
+    (tmp_path / "a.eml").write_bytes(message.as_bytes())
+    read = text(readers, tmp_path / "a.eml")
+    assert "It has left." in read and "list.txt" in read and "seven" not in read
 
 
 def test_a_picture_in_a_page_is_left_out_of_its_text(readers: Readers, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Office documents, e-mails and mailboxes, by kreuzberg, as Markdown."""
+"""Office documents, e-mails and mailboxes, by xberg: as Markdown where they have a structure."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-import kreuzberg as kz
+import xberg as xb
 
 from apwa.documents.formats import Unreadable
 from apwa.documents.formats.texts import row_text
@@ -35,8 +35,9 @@ _TYPES = {
     "eml": "message/rfc822",
     "msg": _VENDOR + "ms-outlook",
 }
-_ONE = kz.ConcurrencyConfig(max_threads=1)
-_MAIL = ("eml", "msg")
+_PLAIN = ("eml", "msg", "doc", "ppt")  # the last two have no structure that it could see
+_ESCAPED = re.compile(r"\\([!-'*-/:-<>-@\[-`{-~])")  # before ( ) = it leaves a backslash alone
+_LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
 _DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 _LINES = [f"{{urn:oasis:names:tc:opendocument:xmlns:text:1.0}}{name}" for name in "hp"]
 _FROM = b"From "
@@ -57,7 +58,7 @@ def read(asked: Asked) -> Iterator[Item]:
     elif asked.type == "odp":
         yield Item(asked.first, "\n\n".join(_drawn(path)))
     else:
-        yield Item(asked.first, _text(_extracted(path, asked.type)))
+        yield Item(asked.first, _text(path.read_bytes(), asked.type))
 
 
 def count(asked: Asked) -> Counted:
@@ -72,43 +73,49 @@ def count(asked: Asked) -> Counted:
 
 
 def _extracted(
-    source: Path | bytes, type_: str, pages: kz.PageConfig | None = None
-) -> kz.ExtractionResult:
-    form = "plain" if type_ in _MAIL or pages is not None else "markdown"
-    config = kz.ExtractionConfig(use_cache=False, concurrency=_ONE, output_format=form, pages=pages)
+    data: bytes, type_: str, *, plain: bool = False, pages: xb.PageConfig | None = None
+) -> xb.ExtractedDocument:
+    config = xb.ExtractionConfig(
+        output_format="plain" if plain else "markdown",
+        pages=pages,
+        security_limits=_LIMITS,
+        disable_ocr=True,
+        max_archive_depth=0,  # what is attached is named, not read
+        enable_quality_processing=False,
+        use_cache=False,
+        concurrency=xb.ConcurrencyConfig(max_threads=1),
+    )
+    given = xb.ExtractInput(kind=xb.ExtractInputKind.BYTES, bytes=data, mime_type=_TYPES[type_])
     try:
-        if isinstance(source, bytes):
-            return kz.extract_bytes_sync(source, _TYPES[type_], config)
-        return kz.extract_file_sync(str(source), _TYPES[type_], config)
-    except kz.KreuzbergError as error:
-        words = re.sub(r"^(?:\w+Error: )+", "", str(error)).replace(str(source), "the file")
-        if "Security limit" in words:
+        (document,) = asyncio.run(xb.extract(given, config)).results
+    except (RuntimeError, ValueError, xb.exceptions.XbergError) as error:
+        words = re.sub(r"^(?:\w+Error: )+", "", str(error))
+        if "ecurity" in words or "limit exceeded" in words:
             words = f"it unpacks to more than is taken: {words}"
         raise Unreadable(f"the file cannot be read as {type_}: {words[:300]}") from error
+    return document
 
 
-def _text(result: kz.ExtractionResult) -> str:
-    text = result.content.strip()
+def _text(data: bytes, type_: str) -> str:
+    """The whole text; a character of the document stands in it as it is, not escaped."""
+    plain = type_ in _PLAIN
+    text = _extracted(data, type_, plain=plain).content.strip()
     if len(text) > MOST_TEXT:
         raise Unreadable(f"the document has more than {MOST_TEXT:,} characters")
-    attached = result.metadata.get("attachments")
-    if isinstance(attached, list) and attached:
-        text += "\n\nAttachments: " + ", ".join(str(name) for name in attached)
-    return text
+    return text if plain else _ESCAPED.sub(r"\1", text)
 
 
 def _slides(path: Path, type_: str) -> list[str]:
-    """The text of each slide: kreuzberg marks where one begins, with a mark nobody can forge."""
     if type_ == "odp":
         return _drawn(path)
-    mark = secrets.token_hex(8)
-    pages = kz.PageConfig(insert_page_markers=True, marker_format=f"\n\n{mark} {{page_num}}\n\n")
-    result = _extracted(path, "pptx", pages)
-    return [text.strip() for text in re.split(rf"{mark} \d+", result.content)[1:]]
+    slides = _extracted(
+        path.read_bytes(), "pptx", plain=True, pages=xb.PageConfig(extract_pages=True)
+    ).pages
+    return [slide.content.strip() for slide in slides or ()]
 
 
 def _drawn(path: Path) -> list[str]:
-    """The text of each slide of an OpenDocument presentation, which kreuzberg does not read.
+    """The text of each slide of an OpenDocument presentation, which xberg does not tell apart.
 
     Source: OpenDocument 1.3, part 3: draw:page (10.2.4), text:h and text:p (5.1).
     """
@@ -129,7 +136,7 @@ def _line(element: ElementTree.Element) -> str:
 
 def _rows(path: Path, asked: Asked) -> Iterator[str]:
     """The rows of all sheets, each as a JSON object under its sheet's first row."""
-    for table in _extracted(path, asked.type).tables:
+    for table in _extracted(path.read_bytes(), asked.type).tables:
         header, *rows = table.cells or [[]]
         for row in rows:
             if any(row):
@@ -141,12 +148,12 @@ def _mbox(path: Path, asked: Asked) -> Iterator[Item]:
         file.seek(asked.offset)
         messages = _messages(file, asked.offset)
         if not asked.parts:
-            texts = [_text(_extracted(message, "eml")) for _, message in messages]
+            texts = [_text(message, "eml") for _, message in messages]
             yield Item(1, "\n\n---\n\n".join(texts))
             return
         for number, (_, message) in enumerate(islice(messages, asked.parts), asked.first):
             try:
-                yield Item(number, _text(_extracted(message, "eml")))
+                yield Item(number, _text(message, "eml"))
             except Unreadable as trouble:
                 yield Item(number, reason=str(trouble))
 
