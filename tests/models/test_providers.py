@@ -133,6 +133,54 @@ async def test_tools_are_called_and_their_answers_go_back(
     assert "it is seven" in json.dumps(served.bodies[-1])
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_thoughts_are_kept_apart_from_the_answer(opened: OpenedModel, streams: bool) -> None:
+    opened.model.adopt(Dialect(streams=streams))
+    reply = await opened.model.complete(_ask(opened, "THINK ALOUD"))
+    assert reply.reasoning == "let me see" and json.loads(reply.text) == {"label": "a"}
+    assert reply.stop == "end"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_a_filter_stops_is_a_kind_of_its_own(opened: OpenedModel, streams: bool) -> None:
+    """Said of the answer or raised by the class: the worker makes the same of both."""
+    opened.model.adopt(Dialect(streams=streams))
+    try:
+        reply = await opened.model.complete(_ask(opened, "FILTER THIS"))
+    except ChatFailure as failure:
+        assert failure.kind is ErrorKind.FILTERED
+    else:
+        assert reply.stop == "filter"
+
+
+@pytest.mark.parametrize(
+    ("effort", "limit", "thinks"),
+    [("high", 50_000, "high"), ("high", 5_000, "low"), ("high", 900, ""), ("none", 5_000, "")],
+)
+async def test_how_much_a_model_thinks_is_set_within_its_output_limit(
+    opened: OpenedModel, served: Vendors, effort: str, limit: int, thinks: str
+) -> None:
+    """Anthropic and Bedrock refuse a budget of thoughts that is not below the limit."""
+    said: list[str] = []
+    opened.model._on_notice = said.append  # pyright: ignore
+    for _ in range(2):
+        asked = _ask(
+            opened, "hello", parameters={"reasoning_effort": effort}, max_output_tokens=limit
+        )
+        await opened.model.complete(asked)
+    body, vendor = json.dumps(served.bodies[-1]), served.vendors[-1]
+    if vendor in ("anthropic", "bedrock"):
+        budget = re.search(r'"budget_tokens": (\d+)', body)
+        assert (budget and int(budget[1])) == {"high": 16_384, "low": 2_048, "": None}[thinks]
+        assert len(said) == (effort != "none" and thinks != effort)
+        assert all("limits.output_tokens is" in words for words in said)
+    elif vendor == "openai":
+        assert ('"effort": "high"' in body) == (effort == "high") and not said
+    else:
+        budgets = {"high": 24_576, "none": 0}
+        assert f'"thinking_budget": {budgets[effort]}' in body and not said
+
+
 async def test_an_answer_cut_by_the_limit_says_so(opened: OpenedModel) -> None:
     reply = await opened.model.complete(_ask(opened, "LIMIT REACHED"))
     assert reply.stop == "length"
@@ -220,7 +268,8 @@ async def test_a_plan_runs_over_it(
     for variable, value in _env(monkeypatch, served).items():
         monkeypatch.setenv(variable, value)
     served.counting = True  # else it would be one that cuts prompts
-    (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "row {n}"}}\n' for n in range(8)))
+    texts = [*(f"row {n}" for n in range(8)), "FILTER THIS"]
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
     (tmp_path / "plan.yaml").write_text(
         "apwa: 1\nsteps:\n  s:\n    template: Label {{text}}.\n    over: t\n"
         "    contract: {label: str}\n    limits: {output_tokens: 99}\n"
@@ -230,7 +279,10 @@ async def test_a_plan_runs_over_it(
         model=f"native:{name}:{MODELS[name]}", home=tmp_path / "home",
     )  # fmt: skip
     assert run.state == "done", run.failures
-    assert set(run.answer.to_arrow()["label"].to_pylist()) == {"a"}
+    answers = run.answer.to_arrow()
+    assert answers["label"].to_pylist() == ["a"] * 8 + [None]
+    assert answers["_status"].to_pylist()[-1] == "quarantined"
+    assert str(answers["_error"][8]).startswith("filtered: ")
     assert re.search(r'"max\w*tokens": 99', json.dumps(served.bodies[-1]), re.IGNORECASE)
     # Bedrock's requests are signed with it
     assert name == "bedrock" or any(KEY in value for value in served.headers[-1].values())

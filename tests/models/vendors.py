@@ -1,7 +1,8 @@
 """Loopback servers that speak the vendors' own protocols; their official SDKs read the replies.
 
 What a request asks for decides the reply: a forced tool or a schema brings ``{"label": "a"}``, an
-offered tool is called once, a text in the prompt (``RATE LIMIT`` and the like) brings a failure.
+offered tool is called once, a text in the prompt (``RATE LIMIT`` and the like) brings a failure,
+``THINK ALOUD`` thoughts before the answer, ``FILTER THIS`` an answer that a filter has stopped.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Vendors:
         limited = "LIMIT REACHED" in text
         call = _call(vendor, body, text)
         made = _REPLIES[vendor](call, limited)
+        if "FILTER THIS" in text:
+            _filter(vendor, made)
+        if "THINK ALOUD" in text:
+            _parts(vendor, made).insert(0, THOUGHTS[vendor])
         if self.counting:
             usage, field = _COUNTS[vendor]
             made[usage][field] = len(text) // 3
@@ -284,6 +289,41 @@ def _bedrock(call: tuple[str, Json] | None, limited: bool) -> Json:
     }  # fmt: skip
 
 
+THOUGHTS: dict[str, Json] = {
+    "anthropic": {"type": "thinking", "thinking": "let me see", "signature": "c2lnbmVk"},
+    "openai": {"type": "reasoning", "id": "rs_1",
+               "summary": [{"type": "summary_text", "text": "let me see"}]},
+    "google": {"text": "let me see", "thought": True},
+    "bedrock": {"reasoningContent": {"reasoningText": {"text": "let me see",
+                                                       "signature": "c2lnbmVk"}}},
+}  # fmt: skip
+
+
+def _parts(vendor: str, made: Json) -> list[Json]:
+    """Where a reply has what the model said."""
+    if vendor == "bedrock":
+        return made["output"]["message"]["content"]
+    if vendor == "google":
+        return made["candidates"][0]["content"]["parts"]
+    return made["content" if vendor == "anthropic" else "output"]
+
+
+def _filter(vendor: str, made: Json) -> None:
+    """What a provider's filter leaves of a reply, as the vendors' references have it."""
+    if vendor == "anthropic":
+        made["stop_reason"] = "refusal"
+    elif vendor == "google":
+        made["candidates"][0]["finishReason"] = "SAFETY"
+    elif vendor == "bedrock":
+        made["stopReason"] = "content_filtered"
+    else:
+        made |= {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+    if vendor != "openai":
+        _parts(vendor, made)[:] = [{"type": "text", "text": "I"}] if vendor == "anthropic" else []
+    if vendor == "bedrock":
+        _parts(vendor, made).append({"text": "[blocked]"})
+
+
 # ---- streams
 
 
@@ -299,48 +339,69 @@ def _anthropic_stream(whole: Json) -> list[bytes]:
         "stop_reason": None,
         "usage": {**whole["usage"], "output_tokens": 1},
     }
-    (block,) = whole["content"]
-    if block["type"] == "text":
-        opened: Json = {"type": "text", "text": ""}
-        pieces: list[Json] = [{"type": "text_delta", "text": c} for c in (ANSWER[:5], ANSWER[5:])]
-    else:
-        opened = {**block, "input": {}}
-        pieces = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-    return [
-        _sse({"type": "message_start", "message": start}),
-        _sse({"type": "content_block_start", "index": 0, "content_block": opened}),
-        *(_sse({"type": "content_block_delta", "index": 0, "delta": piece}) for piece in pieces),
-        _sse({"type": "content_block_stop", "index": 0}),
-        _sse({"type": "message_delta", "delta": {"stop_reason": whole["stop_reason"],
-              "stop_sequence": None}, "usage": {"output_tokens": whole["usage"]["output_tokens"]}}),
-        _sse({"type": "message_stop"}),
-    ]  # fmt: skip
+    events = [{"type": "message_start", "message": start}]
+    for at, block in enumerate(whole["content"]):
+        if block["type"] == "text":
+            opened: Json = {"type": "text", "text": ""}
+            said = block["text"]
+            pieces: list[Json] = [{"type": "text_delta", "text": c} for c in (said[:5], said[5:])]
+        elif block["type"] == "thinking":
+            opened = {"type": "thinking", "thinking": "", "signature": ""}
+            pieces = [
+                {"type": "thinking_delta", "thinking": block["thinking"]},
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+        else:
+            opened = {**block, "input": {}}
+            pieces = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        events.append({"type": "content_block_start", "index": at, "content_block": opened})
+        events += [{"type": "content_block_delta", "index": at, "delta": p} for p in pieces]
+        events.append({"type": "content_block_stop", "index": at})
+    events.append(
+        {"type": "message_delta", "delta": {"stop_reason": whole["stop_reason"],
+         "stop_sequence": None}, "usage": {"output_tokens": whole["usage"]["output_tokens"]}}
+    )  # fmt: skip
+    return [_sse(event) for event in (*events, {"type": "message_stop"})]
 
 
 def _openai_stream(whole: Json) -> list[bytes]:
-    (item,) = whole["output"]
     begun = {**whole, "output": [], "status": "in_progress", "usage": None}
     events: list[Json] = [{"type": "response.created", "response": begun}]
-    at = {"output_index": 0, "item_id": item["id"]}
-    if item["type"] == "message":
-        text = {"content_index": 0, **at}
-        events += [
-            {"type": "response.output_item.added", "output_index": 0,
-             "item": {**item, "content": [], "status": "in_progress"}},
-            {"type": "response.content_part.added", **text,
-             "part": {"type": "output_text", "text": "", "annotations": []}},
-            {"type": "response.output_text.delta", **text, "delta": ANSWER, "logprobs": []},
-            {"type": "response.output_text.done", **text, "text": ANSWER, "logprobs": []},
-        ]  # fmt: skip
-    else:
-        events += [
-            {"type": "response.output_item.added", "output_index": 0,
-             "item": {**item, "arguments": "", "status": "in_progress"}},
-            {"type": "response.function_call_arguments.delta", **at, "delta": item["arguments"]},
-            {"type": "response.function_call_arguments.done", **at, "name": item["name"],
-             "arguments": item["arguments"]},
-        ]  # fmt: skip
-    events.append({"type": "response.output_item.done", "output_index": 0, "item": item})
+    for number, item in enumerate(whole["output"]):
+        at = {"output_index": number, "item_id": item["id"]}
+        started = {**item, "status": "in_progress"}
+        if item["type"] == "message":
+            text = {"content_index": 0, **at}
+            events += [
+                {"type": "response.output_item.added", "output_index": number,
+                 "item": {**started, "content": []}},
+                {"type": "response.content_part.added", **text,
+                 "part": {"type": "output_text", "text": "", "annotations": []}},
+                {"type": "response.output_text.delta", **text, "delta": ANSWER, "logprobs": []},
+                {"type": "response.output_text.done", **text, "text": ANSWER, "logprobs": []},
+            ]  # fmt: skip
+        elif item["type"] == "reasoning":
+            (said,) = item["summary"]
+            part = {"summary_index": 0, **at}
+            events += [
+                {"type": "response.output_item.added", "output_index": number,
+                 "item": {**started, "summary": []}},
+                {"type": "response.reasoning_summary_part.added", **part,
+                 "part": {"type": "summary_text", "text": ""}},
+                {"type": "response.reasoning_summary_text.delta", **part, "delta": said["text"]},
+                {"type": "response.reasoning_summary_text.done", **part, "text": said["text"]},
+                {"type": "response.reasoning_summary_part.done", **part, "part": said},
+            ]  # fmt: skip
+        else:
+            events += [
+                {"type": "response.output_item.added", "output_index": number,
+                 "item": {**started, "arguments": ""}},
+                {"type": "response.function_call_arguments.delta", **at,
+                 "delta": item["arguments"]},
+                {"type": "response.function_call_arguments.done", **at, "name": item["name"],
+                 "arguments": item["arguments"]},
+            ]  # fmt: skip
+        events.append({"type": "response.output_item.done", "output_index": number, "item": item})
     events.append({"type": f"response.{whole['status']}", "response": whole})
     return [_sse({**event, "sequence_number": n}) for n, event in enumerate(events)]
 
@@ -350,18 +411,23 @@ def _google_stream(whole: Json) -> list[bytes]:
 
 
 def _bedrock_stream(whole: Json) -> list[bytes]:
-    (content,) = whole["output"]["message"]["content"]
-    start: Json = {"contentBlockIndex": 0, "start": {}}
-    delta: Json = {"text": content.get("text", "")}
-    if "toolUse" in content:
-        tool = content["toolUse"]
-        start["start"] = {"toolUse": {"toolUseId": tool["toolUseId"], "name": tool["name"]}}
-        delta = {"toolUse": {"input": json.dumps(tool["input"])}}
+    events = [_aws("messageStart", {"role": "assistant"})]
+    for at, content in enumerate(whole["output"]["message"]["content"]):
+        deltas: list[Json] = [{"text": content.get("text", "")}]
+        if "toolUse" in content:
+            tool = content["toolUse"]
+            named = {"toolUseId": tool["toolUseId"], "name": tool["name"]}
+            start = {"contentBlockIndex": at, "start": {"toolUse": named}}
+            events.append(_aws("contentBlockStart", start))
+            deltas = [{"toolUse": {"input": json.dumps(tool["input"])}}]
+        elif "reasoningContent" in content:
+            said = content["reasoningContent"]["reasoningText"]
+            deltas = [{"reasoningContent": {name: said[name]}} for name in ("text", "signature")]
+        for delta in deltas:
+            events.append(_aws("contentBlockDelta", {"contentBlockIndex": at, "delta": delta}))
+        events.append(_aws("contentBlockStop", {"contentBlockIndex": at}))
     return [
-        _aws("messageStart", {"role": "assistant"}),
-        *([_aws("contentBlockStart", start)] if start["start"] else []),
-        _aws("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta}),
-        _aws("contentBlockStop", {"contentBlockIndex": 0}),
+        *events,
         _aws("messageStop", {"stopReason": whole["stopReason"]}),
         _aws("metadata", {"usage": whole["usage"], "metrics": whole["metrics"]}),
     ]

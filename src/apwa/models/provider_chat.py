@@ -75,7 +75,11 @@ class ProviderChat:
         self._key = key
         self._body_field = body_field
         self._raw = raw | getattr(model, "unsupported_settings", frozenset())
-        self._unsent: frozenset[str] = frozenset()
+        profile = getattr(model, "profile", {})
+        self._budgets = bool(profile.get("supports_thinking")) and (
+            profile.get("anthropic_supports_adaptive_thinking") is False
+        )
+        self._said: set[str] = set()
         self._on_notice = on_notice
         self._watch = PromptWatch()
         self._kept: OrderedDict[str, ModelResponse] = OrderedDict()
@@ -141,10 +145,13 @@ class ProviderChat:
 
     async def _ask(self, request: ChatRequest, dialect: Dialect) -> ModelResponse:
         messages = messages_of(request, self._kept)
-        settings, unsent = settings_of(request, dialect, self._body_field, self._raw)
-        for name in sorted(unsent - self._unsent):
-            self._on_notice(f"The parameter {name} is not sent: there is no place for it here.")
-        self._unsent |= unsent
+        settings, notices = settings_of(
+            request, dialect, self._body_field, self._raw, budgets=self._budgets
+        )
+        for notice in notices:
+            if notice not in self._said:
+                self._said.add(notice)
+                self._on_notice(notice)
         parameters = parameters_of(request, dialect)
         if not dialect.streams:
             return await self._model.request(messages, settings, parameters)

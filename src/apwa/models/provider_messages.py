@@ -26,6 +26,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.profiles.anthropic import ANTHROPIC_THINKING_BUDGET_MAP
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
@@ -34,6 +35,7 @@ from apwa.models.openai_codec import ANSWER, keeps_strict_rules
 from apwa.models.prices import nusd_of
 from apwa.models.seam import ChatReply, ChatRequest, Message, Part, Stop, Text, Tokens, ToolCall
 
+_EFFORT = "reasoning_effort"
 _SHARED = {  # parameters that all providers know, each under its own name
     "temperature": "temperature",
     "top_p": "top_p",
@@ -44,7 +46,11 @@ _SHARED = {  # parameters that all providers know, each under its own name
     "parallel_tool_calls": "parallel_tool_calls",
     "service_tier": "service_tier",
     "stop": "stop_sequences",
-    "reasoning_effort": "thinking",
+    _EFFORT: "thinking",
+}
+_EFFORTS: dict[object, bool | str] = {
+    "none": False,
+    **{level: level for level in ANTHROPIC_THINKING_BUDGET_MAP if isinstance(level, str)},
 }
 _STOPS: dict[str, Stop] = {
     "length": "length",
@@ -134,31 +140,67 @@ def parameters_of(request: ChatRequest, dialect: Dialect) -> ModelRequestParamet
 
 
 def settings_of(
-    request: ChatRequest, dialect: Dialect, body_field: str, raw: Collection[str] = ()
-) -> tuple[ModelSettings, frozenset[str]]:
-    """Limits and parameters, and the names of parameters that have no place in them.
+    request: ChatRequest,
+    dialect: Dialect,
+    body_field: str,
+    raw: Collection[str] = (),
+    *,
+    budgets: bool = False,
+) -> tuple[ModelSettings, list[str]]:
+    """Limits and parameters, and what is to be said of parameters that are not sent as they are.
 
     ``body_field``: where this provider takes fields it alone knows; empty: nowhere. ``raw``:
     settings that its class would leave out without a word: they go there too, and the provider has
-    its say.
+    its say. ``budgets``: the model's thoughts are given a budget, which must be below its output
+    limit.
     """
     settings: dict[str, Any] = {"max_tokens": request.max_output_tokens}
     others: dict[str, Any] = {}
+    notices: list[str] = []
     for name, value in request.parameters.items():
         if name in dialect.dropped:
             continue
         shared = _SHARED.get(name)
-        if shared is None or shared in raw:
+        if shared is None or shared in raw or (name == _EFFORT and value not in _EFFORTS):
             others[name] = value
+        elif name == _EFFORT:
+            settings[shared] = _EFFORTS[value]
         else:
             one = name == "stop" and isinstance(value, str)
             settings[shared] = [value] if one else value
+    if budgets and isinstance(effort := settings.get("thinking"), str):
+        fitting = _fitting(effort, request.max_output_tokens)
+        if fitting != effort:
+            settings["thinking"] = fitting or False
+            needed = ANTHROPIC_THINKING_BUDGET_MAP[cast("Any", effort)]
+            notices.append(
+                f"{_EFFORT}: {effort} takes {needed:,} tokens of thoughts, and"
+                f" limits.output_tokens is {request.max_output_tokens:,}: the model thinks"
+                f" {f'at {fitting}' if fitting else 'not at all'}."
+            )
     if others and body_field:
         settings[body_field] = others
+    elif others:
+        notices += [
+            f"The parameter {name} is not sent: there is no place for it here."
+            for name in sorted(others)
+        ]
     if request.headers:
         settings["extra_headers"] = dict(request.headers)
-    unsent = frozenset() if body_field else frozenset(others)
-    return cast("ModelSettings", settings), unsent
+    return cast("ModelSettings", settings), notices
+
+
+def _fitting(effort: str, limit: int) -> str:
+    """The most that a model may think, up to ``effort``, below an output limit; empty: nothing."""
+    most = ANTHROPIC_THINKING_BUDGET_MAP[cast("Any", effort)]
+    return max(
+        (
+            (budget, level)
+            for level, budget in ANTHROPIC_THINKING_BUDGET_MAP.items()
+            if isinstance(level, str) and budget <= most and budget < limit
+        ),
+        default=(0, ""),
+    )[1]
 
 
 def reply_of(response: ModelResponse) -> ChatReply:
