@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from apwa.models import local_file
+from apwa.vocabulary import Misuse
+from tests.documents.made import SAMPLES, xlsx
 from tests.environments.conftest import (
     EXTRAS,
     FOR_USERS,
@@ -15,9 +22,12 @@ from tests.environments.conftest import (
     ROOT,
     Environment,
     Make,
+    cannot,
     name_of,
     run,
 )
+from tests.models.vendors import Vendors, vendors
+from tests.postgres import Server
 
 pytestmark = [pytest.mark.environments, pytest.mark.timeout(900)]
 
@@ -27,6 +37,9 @@ steps:
   tone: {template: 'Tone of {{text}}?', over: lines, contract: {tone: str}}
 answer: tone
 """
+
+
+LABELS = PLAN.replace("Tone of {{text}}?", "Label {{text}}.").replace("tone: str", "label: str")
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +109,61 @@ def test_a_table_that_needs_an_extra_names_it(
     assert not list((tmp_path / "home" / "runs").glob("*"))
 
 
+def _documents(folder: Path, request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    (folder / "papers").mkdir()
+    for name in ("invoice.pdf", "page.html", "letter.doc", "letter.msg"):
+        (folder / "papers" / name).write_bytes((SAMPLES / name).read_bytes())
+    return ["-t", "lines=papers", "-m", "practice"], {}
+
+
+def _sheet(folder: Path, request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    (folder / "book.xlsx").write_bytes(xlsx([["text"], ["a fine film"], ["a dull one"]]))
+    return ["-t", "lines=book.xlsx", "-m", "practice"], {}
+
+
+def _database(folder: Path, request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    server: Server = request.getfixturevalue("postgres")
+    return ["-t", "lines=lines.jsonl", "-m", "practice", "--journal", server.url], {}
+
+
+def _provider(folder: Path, request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    served: Vendors = request.getfixturevalue("vendors_apart")
+    served.counting = True
+    env = {"ANTHROPIC_API_KEY": "sk-none", "ANTHROPIC_BASE_URL": served.url}
+    return ["-t", "lines=lines.jsonl", "-m", "native:anthropic:claude-haiku-4-5"], env
+
+
+def _real_model(folder: Path, request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    try:
+        file = local_file("smollm2")
+    except Misuse as missing:
+        cannot(str(missing))
+    return ["-t", "lines=lines.jsonl", "-m", f"gguf:{file}", "--context", "4096"], {}
+
+
+USES = {
+    "docs": _documents, "excel": _sheet, "postgres": _database, "providers": _provider,
+    "local": _real_model,
+}  # fmt: skip
+
+
+@pytest.fixture
+def vendors_apart() -> Iterator[Vendors]:
+    """Vendors' servers, in a thread of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    around = vendors()
+    yield asyncio.run_coroutine_threadsafe(around.__aenter__(), loop).result(30)
+    asyncio.run_coroutine_threadsafe(around.__aexit__(None, None, None), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 @pytest.mark.parametrize("extra", [extra for extra in FOR_USERS if extra not in HEAVY])
-def test_an_extra_installs_and_what_it_brings_can_be_imported(
-    make: Make, tmp_path: Path, extra: str
+def test_an_extra_installs_and_does_what_it_is_for(
+    make: Make, tmp_path: Path, extra: str, request: pytest.FixtureRequest
 ) -> None:
     environment = make(extra)
     names = [name_of(requirement) for requirement in EXTRAS[extra]]
@@ -111,7 +176,16 @@ def test_an_extra_installs_and_what_it_brings_can_be_imported(
     )
     imported = run([environment.python, "-c", code])
     assert imported.returncode == 0, imported.stderr
-    assert environment.apwa("--version", cwd=tmp_path).returncode == 0
+    (tmp_path / "plan.yaml").write_text(LABELS)
+    (tmp_path / "lines.jsonl").write_text('{"text": "a fine film"}\n{"text": "a dull one"}\n')
+    words, env = USES[extra](tmp_path, request)
+    ended = environment.apwa(
+        "run", "plan.yaml", *words, "--yes", "--no-pilot", "-o", "out.jsonl", cwd=tmp_path,
+        APWA_HOME=str(tmp_path / "home"), **env,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) >= 2 and all(row["label"] and row["_status"] == "done" for row in rows)
 
 
 def test_it_stands_beside_the_newest_openai_pydantic_and_ray(
