@@ -95,6 +95,19 @@ def test_cut_into_pieces_all_of_them_is_worked(apwa: Apwa, tmp_path: Path) -> No
     assert "all rows fit the model's context" in report
 
 
+def test_the_output_limit_of_all_templates_counts_where_one_names_none(
+    apwa: Apwa, tmp_path: Path
+) -> None:
+    plan = PLAN.replace("SOURCE", "notes").replace("    limits: {output_tokens: 200}\n", "")
+    (tmp_path / "plan.yaml").write_text(plan)
+    refused = apwa(*_run("plan.yaml", "practice", "--no-pilot", "--yes"))
+    words = " ".join(refused.stderr.split())
+    assert refused.returncode == 2 and "an answer may have 2,048, which leaves no room" in words
+    (tmp_path / "apwa.toml").write_text("output_tokens = 200\n")
+    ended = apwa(*_run("plan.yaml", "practice", "--no-pilot", "--yes"))
+    assert ended.returncode == 3, ended.stderr  # two rows are too long
+
+
 def test_a_manager_is_told_of_them(
     apwa: Apwa, practice: Callable[..., Practice], tmp_path: Path
 ) -> None:

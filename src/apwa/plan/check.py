@@ -48,6 +48,7 @@ async def check_plan(
     check_problem: CheckProblem,
     grants: Mapping[str, GrantCard],
     context: int | None,
+    output_tokens: int | None = None,
     every_input: bool = True,
 ) -> CheckedPlan:
     """Check a plan against what there is.
@@ -60,12 +61,16 @@ async def check_plan(
         check_problem: ``CheckProcess.check_problem``.
         grants: The capabilities that the user lets the plan grant.
         context: The smallest context of the plan's models, in tokens; None: unknown.
+        output_tokens: The output limit where a template names none; None: apwa's own.
         every_input: Whether a table that nothing reads is a problem. A manager cannot give a
             table back that the user gave.
 
     Raises PlanError with all problems.
     """
-    check = _Check(plan, places, inputs, query_shape, check_problem, grants, context, every_input)
+    check = _Check(
+        plan, places, inputs, query_shape, check_problem, grants, context, output_tokens,
+        every_input,
+    )  # fmt: skip
     checked = await check.run()
     if check.problems:
         raise PlanError(sorted(check.problems, key=lambda p: (p.line, p.column)))
@@ -82,6 +87,7 @@ class _Check:
         check_problem: CheckProblem,
         grants: Mapping[str, GrantCard],
         context: int | None,
+        output_tokens: int | None,
         every_input: bool,
     ) -> None:
         self.plan = plan
@@ -91,6 +97,7 @@ class _Check:
         self.check_problem = check_problem
         self.grants = grants
         self.context = context
+        self.output_tokens = output_tokens
         self.every_input = every_input
         self.problems: list[Problem] = []
         self.needs = needs_of(plan, inputs)
@@ -260,7 +267,9 @@ class _Check:
         if source is None and step.over not in known:
             what = f"there is no table or step {step.over!r}"
             self._say(("steps", name, "over"), what, did_you_mean(step.over, known))
-        check = TemplateCheck(name, step, source, self._say, self.grants, self.context)
+        check = TemplateCheck(
+            name, step, source, self._say, self.grants, self.context, self.output_tokens
+        )
         shape = await check.run(self.check_problem)
         if shape is not None:
             fields = shape.schema.names if step.reduce is not None else check.answers

@@ -54,6 +54,7 @@ class TemplateCheck:
         say: Callable[[Path, str, str], None],
         grants: Mapping[str, GrantCard],
         context: int | None,
+        output_tokens: int | None,
     ) -> None:
         self.step = step
         self.source = source
@@ -61,6 +62,7 @@ class TemplateCheck:
         self.name = name
         self.grants = grants
         self.context = context
+        self.output_tokens = output_tokens
         self.answers: list[str] = []  # names of the answer's fields, once they are known
         self._say_at = say
 
@@ -112,7 +114,7 @@ class TemplateCheck:
             schema, list(self.step.checks), dict(self.step.quotes), redacts=redacts_of(self.step)
         )
         tokens = count_tokens(system_text(self.step, tags, contract))
-        output = self.step.limits.work().output_tokens
+        output = self.step.limits.work(self.output_tokens).output_tokens
         if tokens + output >= self.context:
             what = (
                 f"the instruction has {tokens:,} tokens and an answer may have {output:,}, which"

@@ -128,6 +128,7 @@ class Course:
             check_problem=self.desk.checks.check_problem,
             grants=self.desk.grant_cards(),
             context=context,
+            output_tokens=self.desk.settings.output_tokens,
             every_input=bool(self.request.plan) and not self.request.job,
         )
         policy = policy_of(self.desk)
