@@ -56,10 +56,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Memory:
-    """The most memory that any reader of a process's has had, seen from outside."""
+    """The most memory that any reader has had, and the run's own process, seen from outside."""
 
-    def __init__(self) -> None:
-        self.most = 0
+    def __init__(self, at: Path) -> None:
+        self.most = self.of_the_run = 0
+        self.at = at
         self.readers = set[int]()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -76,25 +77,32 @@ class Memory:
         while not self._end.wait(0.01):
             for about in Path("/proc").glob("[0-9]*"):
                 try:
-                    if b"apwa.documents.child" not in (about / "cmdline").read_bytes():
+                    command = (about / "cmdline").read_bytes()
+                    reads, runs = b"apwa.documents.child" in command, b"out.jsonl" in command
+                    if not reads and not runs:
                         continue
                     lines = (about / "status").read_text().splitlines()
                 except OSError:
                     continue
                 for line in lines:
-                    if line.startswith("VmHWM"):
-                        self.most = max(self.most, int(line.split()[1]) << 10)
+                    if not line.startswith("VmHWM"):
+                        continue
+                    size = int(line.split()[1]) << 10
+                    if reads:
+                        self.most = max(self.most, size)
                         self.readers.add(int(about.name))
+                    elif str(self.at).encode() in command:
+                        self.of_the_run = max(self.of_the_run, size)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is seen in /proc")
 def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_rest(
     apwa: Apwa, tmp_path: Path, folder: Path, practice: Serve
 ) -> None:
-    with Memory() as memory:
+    with Memory(tmp_path) as memory:
         ended = apwa(
             "run", "Summarise each document in one sentence", "--table", "docs=docs", "--model",
-            practice().model, "--yes", "-o", "out.jsonl",
+            practice().model, "--yes", "-o", str(tmp_path / "out.jsonl"),
         )  # fmt: skip
     assert ended.returncode == 3, ended.stderr
     assert "12 rows = 9 done + 3 quarantined + 0 skipped" in ended.stderr
@@ -108,6 +116,7 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
     beside = read_rows(tmp_path / "out.quarantined.jsonl")
     assert {row["file"] for row in beside} == reasons.keys()
     assert memory.readers and memory.most < 400 << 20
+    assert 0 < memory.of_the_run < 400 << 20, "the run itself reads no file of a stranger"
 
     (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
     again = apwa("retry", "-o", "out.jsonl", "--force")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import apwa
+from apwa.documents import readers
 from apwa.vocabulary import ApwaError
 from tests.runs.plan import PLAN
 
@@ -94,6 +96,28 @@ def test_what_is_wrong_is_named(
     with pytest.raises(ApwaError, match=words):
         apwa.run(**{**given, **arguments})  # pyright: ignore[reportArgumentType]
     assert not list((tmp_path / "home").glob("runs/*"))
+
+
+def test_a_file_that_hangs_its_reader_is_its_own_rows_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    for number in range(6):
+        (papers / f"{number}.html").write_text(f"<p>Note {number}: Anna went home.")
+    (papers / "3-long.html").write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_200_000)
+    # a minute or two in earnest
+    short = partial(readers.Limits, seconds=4.0, memory_bytes=4 << 30)
+    monkeypatch.setattr(readers, "Limits", short)
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("over: notes", "over: papers"))
+    run = apwa.run(
+        plan=tmp_path / "plan.yaml", tables={"papers": papers}, model="practice", yes=True,
+        home=tmp_path / "home", pilot=False,
+    )  # fmt: skip
+    rows = {row["file"]: row for row in run.answer.to_arrow().to_pylist()}
+    errors = {name: row["_error"] for name, row in rows.items() if row["_status"] != "done"}
+    assert errors == {"3-long.html": "bad_input: reading it took longer than 4 s"}
+    assert len(rows) == 7
 
 
 def test_documents_are_split_by_name_or_all_alike(tmp_path: Path) -> None:
