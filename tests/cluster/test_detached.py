@@ -15,7 +15,7 @@ from apwa.runs import RunReader, list_runs
 
 from .conftest import PLAN, Apwa, Counting
 
-pytestmark = [pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(1200)]
 
 CANARY = "canary-8f2e6b1c"
 
