@@ -19,6 +19,7 @@ from apwa.vocabulary import ErrorKind
 _REFUSED = re.compile(
     r"unsupported|not (?:currently )?(?:be )?support|unrecogni[sz]ed|unknown|not permitted"
     r"|not allowed|extra.?(?:inputs|fields|forbidden)|unexpected|only the default|deprecated"
+    r"|may only be set|cannot both be"
     r"|not available|unavailable|not implemented|invalid (?:argument|parameter|field) name"
 )
 _OWN = frozenset(("model", "messages", "tools", "tool_choice", "response_format", "stream"))
@@ -73,7 +74,9 @@ def streaming(dialect: Dialect, words: str) -> tuple[Dialect, str] | None:
 
 
 def _names(words: str, name: str) -> bool:
-    return re.search(rf"(?<![a-z_]){re.escape(name.lower())}(?![a-z_])", words) is not None
+    """Whether words, all in small letters, name a parameter, be it as ``topP``."""
+    either = f"{re.escape(name.lower())}|{re.escape(name.lower().replace('_', ''))}"
+    return re.search(rf"(?<![a-z_])(?:{either})(?![a-z_])", words) is not None
 
 
 def _rename_limit(dialect: Dialect) -> tuple[Dialect, str] | None:
