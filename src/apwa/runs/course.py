@@ -171,11 +171,11 @@ class Course:
         if self.desk.finishing:
             raise Paused("the pilot was not finished")  # a part of one is no basis for a forecast
         long = await self._long_rows(walk)
-        self.forecast = await asyncio.to_thread(self._forecast, walk, earlier, long)
-        await self.desk.keep(self._forecast_name(), self.forecast)
+        samples = await asyncio.to_thread(self._samples, walk, earlier, long)
+        f = self.forecast = forecast(samples, self.desk.settings.concurrency, long)
+        await self.desk.keep(self._forecast_name(), f)
         failed = sum(c.end.quarantined for c in self.piloted.values())
-        rows = sum(len(s.usages) for s in self._samples(walk, earlier, long))
-        f = self.forecast
+        rows = sum(len(sample.usages) for sample in samples)
         self.desk.emit(
             PilotDone(
                 self.plan_version, rows, failed, f.cost_nusd, f.seconds, f.tokens, f.reasoning
@@ -186,12 +186,6 @@ class Course:
     def _forecast_name(self) -> str:
         """A forecast holds for a version of the plan and for the run's model."""
         return f"forecast:{self.plan_version}:{self.desk.settings.model}"
-
-    def _forecast(
-        self, walk: Walk, earlier: Mapping[str, BitMap], long: Sequence[LongRows]
-    ) -> Forecast:
-        samples = self._samples(walk, earlier, long)
-        return forecast(samples, self.desk.settings.concurrency, long)
 
     async def _long_rows(self, walk: Walk) -> list[LongRows]:
         """What is known of rows that are too long, said where there are any.
@@ -294,10 +288,10 @@ class Course:
 
     async def approve(self) -> None:
         """Raises Paused where the plan is not approved and nobody can be asked."""
-        if not self.desk.settings.pilot and self.checked is not None:
-            await self._long_rows(Walk(self.desk, self.checked, RUN, self.selection()))
         if self.approved:
             return
+        if not self.desk.settings.pilot and self.checked is not None:
+            await self._long_rows(Walk(self.desk, self.checked, RUN, self.selection()))
         await self._look_back()
         by = await self._approver()
         if not by:
