@@ -74,7 +74,8 @@ async def _call(spec: str, env: dict[str, str], own: EndpointSettings | None = N
     try:
         await opened.model.complete(request)
         wire = opened.model.codec.encode(request)
-        return curl_line(wire, opened.way.key_in_shell, opened.way.key_header)
+        way = opened.way
+        return curl_line(wire, way.key_in_shell, way.key_header, way.headers)
     finally:
         await opened.model.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,10 +25,13 @@ from apwa.models import (
     Text,
     ToolSpec,
     Way,
+    WireReply,
+    WireRequest,
     canonical_bytes,
     curl_line,
     find_out,
 )
+from apwa.models.openai_reply import read_reply
 from apwa.vocabulary import ErrorKind
 
 _KEY = "sk-very-secret-canary-123456"
@@ -252,6 +256,71 @@ def test_the_key_stands_in_no_curl_line_and_equal_work_has_equal_bytes() -> None
     one, two = _request(call_id="a", timeout_s=1), _request(call_id="b", timeout_s=2)
     assert canonical_bytes(one) == canonical_bytes(two)
     assert canonical_bytes(one) != canonical_bytes(_request(max_output_tokens=51))
+
+
+def test_what_a_plan_writes_into_a_header_means_nothing_to_the_shell() -> None:
+    hostile = "$HOME `id` $(id) ${HOME} 'a' \"b\" \\"
+    own = {"x-own": 'Token $GATEWAY $(id) `id` "q" \\ ${GATEWAY}'}
+    wire = WireRequest("POST", "http://127.0.0.1:1/v1", {"x-note": hostile, **own}, b"{}")
+    line = curl_line(wire, in_words=own).replace("curl", "printf '%s\\n'", 1)
+    env = {"GATEWAY": "seven", "HOME": "/nowhere", "PATH": "/usr/bin:/bin"}
+    said = subprocess.run(line, shell=True, capture_output=True, text=True, env=env, check=True)
+    words = said.stdout.splitlines()
+    assert f"x-note: {hostile}" in words
+    assert 'x-own: Token seven $(id) `id` "q" \\ seven' in words
+
+
+@pytest.mark.parametrize(
+    ("usage", "output", "reasoning", "cached"),
+    [
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135,
+          "completion_tokens_details": {"reasoning_tokens": 94}}, 103, 94, 0),
+        ({"prompt_tokens": 32, "completion_tokens": 100, "total_tokens": 132,
+          "completion_tokens_details": {"reasoning_tokens": 94}}, 100, 94, 0),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "cached_tokens": 30}, 9, 0, 30),
+    ],
+)  # fmt: skip
+def test_tokens_are_those_that_are_billed(
+    usage: dict[str, Any], output: int, reasoning: int, cached: int
+) -> None:
+    """Some leave a model's thoughts out of the completion; the whole has them."""
+    choices = [{"message": {"content": "x"}, "finish_reason": "stop"}]
+    body = json.dumps({"choices": choices, "usage": usage}).encode()
+    tokens = read_reply(WireReply(200, {}, body)).tokens
+    assert (tokens.output, tokens.reasoning, tokens.cached) == (output, reasoning, cached)
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
+def test_an_answer_that_broke_off_is_none_and_its_tokens_are_counted(reason: str) -> None:
+    choices = [{"message": {"content": "half an ans"}, "finish_reason": reason}]
+    usage = {"prompt_tokens": 32, "completion_tokens": 9}
+    body = json.dumps({"choices": choices, "usage": usage}).encode()
+    with pytest.raises(ChatFailure, match=reason) as caught:
+        read_reply(WireReply(200, {}, body))
+    assert caught.value.kind is ErrorKind.SERVER_ERROR
+    assert caught.value.tokens is not None and caught.value.tokens.output == 9
+
+
+@pytest.mark.parametrize("reason", ["MAX_TOKENS", "SAFETY"])
+def test_an_end_is_known_however_it_is_written(reason: str) -> None:
+    choices = [{"message": {"content": "half"}, "finish_reason": reason}]
+    reply = read_reply(WireReply(200, {}, json.dumps({"choices": choices}).encode()))
+    assert reply.stop == {"MAX_TOKENS": "length", "SAFETY": "filter"}[reason]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": ["x"]}, {"choices": {"a": 1}}, {"choices": [{"delta": "x"}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": -1}]}}]},
+        {"choices": [{"delta": {"tool_calls": ["x"]}}]},
+    ],
+)  # fmt: skip
+def test_a_stream_that_is_none_is_a_failure_and_no_crash(event: Any) -> None:
+    body = b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"
+    with pytest.raises(ChatFailure) as caught:
+        read_reply(WireReply(200, {"content-type": "text/event-stream"}, body))
+    assert caught.value.kind is ErrorKind.SERVER_ERROR
 
 
 async def test_a_refused_connection_is_unreachable_and_costs_nothing() -> None:

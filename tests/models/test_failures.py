@@ -57,6 +57,30 @@ def _reply(
         (503, "Overloaded", "", ErrorKind.OVERLOADED),
         (529, "Overloaded", "overloaded_error", ErrorKind.OVERLOADED),
         (504, "Upstream timed out", "", ErrorKind.TIMEOUT),
+        (499, "The operation was cancelled.", "", ErrorKind.TIMEOUT),
+        (424, "The model failed. Try your request again.", "", ErrorKind.SERVER_ERROR),
+        (400, "The provided model identifier is invalid.", "", ErrorKind.MODEL_MISSING),
+        (400, "Invocation with on-demand throughput isn't supported", "", ErrorKind.MODEL_MISSING),
+        (
+            400,
+            "input length and `max_tokens` exceed context limit: 199000 + 8000 > 200000",
+            "",
+            ErrorKind.CONTEXT_TOO_LONG,
+        ),
+        (400, "This model's maximum prompt length is 131072", "", ErrorKind.CONTEXT_TOO_LONG),
+        (
+            422,
+            "`inputs` tokens + `max_new_tokens` must be <= 8192",
+            "",
+            ErrorKind.CONTEXT_TOO_LONG,
+        ),
+        (400, "Number of input tokens exceeds maximum length", "", ErrorKind.CONTEXT_TOO_LONG),
+        (
+            400,
+            "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens",
+            "",
+            ErrorKind.BAD_REQUEST,
+        ),
     ],
 )
 def test_status_and_words_say_the_kind(
@@ -65,6 +89,14 @@ def test_status_and_words_say_the_kind(
     failure = failure_of(_reply(status, message, code))
     assert failure.kind is kind
     assert message in failure.message
+
+
+def test_what_a_framework_quotes_of_the_row_does_not_say_the_kind() -> None:
+    entry = {"loc": ["body"], "msg": "value is wrong", "input": "billing: out of credits"}
+    body = msgspec.json.encode({"detail": [entry]})
+    failure = failure_of(WireReply(422, {}, body))
+    assert failure.kind is ErrorKind.BAD_REQUEST and "value is wrong" in failure.message
+    assert "billing" not in failure.message
 
 
 def test_what_is_turned_away_costs_nothing_and_what_broke_may_have_cost() -> None:
@@ -82,6 +114,9 @@ def test_what_is_turned_away_costs_nothing_and_what_broke_may_have_cost() -> Non
         ({"retry-after": "Thu, 26 Nov 2026 12:00:30 GMT", "date": _NOW}, "", 30.0),
         ({"retry-after": "Thu, 26 Nov 2026 11:00:00 GMT", "date": _NOW}, "", 0.0),
         ({"retry-after": "Thu, 26 Nov 2026 12:00:30 GMT"}, "", None),
+        ({"retry-after": "30s"}, "", 30.0),
+        ({"retry-after": "1795694430", "date": _NOW}, "", 30.0),
+        ({"retry-after": "soon"}, "Please try again in 20s.", 20.0),
         ({}, "Please try again in 1m30s.", 90.0),
         ({}, "Please try again in 20ms.", 0.02),
         ({}, "No.", None),

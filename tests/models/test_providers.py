@@ -237,13 +237,115 @@ async def test_a_large_output_limit_is_taken_by_each(opened: OpenedModel, served
     assert reply.text and "60000" in json.dumps(served.bodies[-1])
 
 
-async def test_nobody_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    env = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
-    model = open_model("native:anthropic:claude-sonnet-4-5", ModelSettings(env=env))
+@pytest.mark.parametrize("name", NAMES)
+async def test_nobody_there_is_unreachable(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    env = _env(monkeypatch, served)
+    env |= {var: "http://127.0.0.1:9" for var, value in env.items() if value.startswith("http")}
+    model = open_model(f"native:{name}:{MODELS[name]}", ModelSettings(env=env))
     with pytest.raises(ChatFailure) as caught:
         await model.model.complete(_ask(model, "hello"))
     await model.model.close()
     assert caught.value.kind is ErrorKind.UNREACHABLE and not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("google", "MALFORMED_FUNCTION_CALL"), ("google", "OTHER"), ("anthropic", "pause_turn"),
+        ("bedrock", "malformed_model_output"), ("openai", "cancelled"),
+    ],
+)  # fmt: skip
+async def test_an_answer_that_broke_off_is_none_and_its_tokens_are_counted(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    served.ending = reason
+    model = open_model(
+        f"native:{name}:{MODELS[name]}", ModelSettings(env=_env(monkeypatch, served))
+    )
+    with pytest.raises(ChatFailure, match=reason) as caught:
+        await model.model.complete(_ask(model, "hello"))
+    await model.model.close()
+    assert caught.value.kind is ErrorKind.SERVER_ERROR
+    assert caught.value.tokens is not None and caught.value.tokens.output == 12
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_response_that_failed_for_its_rate_waits_as_it_says(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, streams: bool
+) -> None:
+    served.error = {"code": "rate_limit_exceeded", "message": "Please try again in 5s."}
+    model = open_model("native:openai:gpt-5-mini", ModelSettings(env=_env(monkeypatch, served)))
+    model.model.adopt(Dialect(streams=streams))  # pyright: ignore
+    with pytest.raises(ChatFailure) as caught:
+        await model.model.complete(_ask(model, "hello"))
+    await model.model.close()
+    assert caught.value.kind is ErrorKind.RATE_LIMITED and caught.value.retry_after_s == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"),
+    [
+        ("Unsupported parameter: 'reasoning.effort' is not supported", "reasoning_effort"),
+        ("adaptive thinking is not supported on this model", "reasoning_effort"),
+        ("stop_sequences: Extra inputs are not permitted", "stop"),
+    ],
+)
+async def test_a_refusal_by_the_providers_own_name_is_mended(
+    opened: OpenedModel, served: Vendors, words: str, parameter: str
+) -> None:
+    said: list[str] = []
+    opened.model._on_notice = said.append  # pyright: ignore
+    served.refusing = words
+    more = {"reasoning_effort": "low", "stop": ["END"]}
+    await opened.model.complete(_ask(opened, "hello", parameters=more, max_output_tokens=9000))
+    assert opened.model.dialect.dropped == {parameter}
+    assert len(said) == 1 and len(served.bodies) == 2
+
+
+async def test_a_headers_secret_stands_in_no_error(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"anthropic": EndpointSettings(headers={"x-gw": "Token $GATEWAY"})}
+    env = _env(monkeypatch, served) | {"GATEWAY": "hunter-2-of-the-gateway"}
+    model = open_model("native:anthropic:m", ModelSettings(env=env, endpoints=own))
+    served.refusing = "no such user: hunter-2-of-the-gateway"
+    with pytest.raises(ChatFailure) as caught:
+        await model.model.complete(_ask(model, "hello"))
+    await model.model.close()
+    assert "hunter" not in caught.value.message and "no such user" in caught.value.message
+
+
+async def test_no_credentials_are_the_accounts_trouble(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env = _env(monkeypatch, served)
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    model = open_model(f"native:bedrock:{MODELS['bedrock']}", ModelSettings(env=env))
+    with pytest.raises(ChatFailure) as caught:
+        await model.model.complete(_ask(model, "hello"))
+    await model.model.close()
+    assert caught.value.kind is ErrorKind.ACCOUNT and not served.bodies
+    own = {"bedrock": EndpointSettings(key_env="MINE")}
+    with pytest.raises(Misuse, match="cannot be set here"):
+        open_model("native:bedrock:m", ModelSettings(env={**env, "MINE": KEY}, endpoints=own))
+
+
+async def test_googles_connections_are_closed(
+    served: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_model(
+        "native:google:gemini-2.5-flash", ModelSettings(env=_env(monkeypatch, served))
+    )
+    await opened.model.complete(_ask(opened, "hello"))
+    session = opened.model._model.client._api_client._aiohttp_session  # pyright: ignore
+    assert not session.closed
+    await opened.model.close()
+    assert session.closed
 
 
 async def test_it_is_found_out_like_any_other(opened: OpenedModel) -> None:

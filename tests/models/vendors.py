@@ -36,6 +36,9 @@ class Vendors:
         self.paths: list[str] = []
         self.vendors: list[str] = []
         self.counting = False  # whether usage follows what was sent
+        self.ending = ""  # how each answer ends, if not as it should
+        self.error: Json | None = None  # what a response of OpenAI's failed with
+        self.refusing = ""  # why the next request is refused
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         body: Json = await request.json()
@@ -45,6 +48,9 @@ class Vendors:
         self.paths.append(request.raw_path)
         vendor = _vendor(path)
         self.vendors.append(vendor)
+        if self.refusing:
+            words, self.refusing = self.refusing, ""
+            return web.json_response(_refusal(vendor, words), status=400)
         for mark, failures in FAILURES.items():
             if mark in text:
                 status, error, headers = failures[vendor]
@@ -53,6 +59,10 @@ class Vendors:
         limited = "LIMIT REACHED" in text
         call = _call(vendor, body, text)
         made = _REPLIES[vendor](call, limited)
+        if self.ending:
+            _end(vendor, made, self.ending)
+        if self.error is not None:
+            made |= {"status": "failed", "error": self.error, "output": []}
         if "FILTER THIS" in text:
             _filter(vendor, made)
         if "THINK ALOUD" in text:
@@ -297,6 +307,24 @@ THOUGHTS: dict[str, Json] = {
     "bedrock": {"reasoningContent": {"reasoningText": {"text": "let me see",
                                                        "signature": "c2lnbmVk"}}},
 }  # fmt: skip
+
+
+def _end(vendor: str, made: Json, reason: str) -> None:
+    if vendor == "google":
+        made["candidates"][0]["finishReason"] = reason
+    else:
+        made[{"anthropic": "stop_reason", "bedrock": "stopReason", "openai": "status"}[vendor]] = (
+            reason
+        )
+
+
+def _refusal(vendor: str, words: str) -> Json:
+    if vendor == "bedrock":
+        return {"message": words}
+    if vendor == "google":
+        return {"error": {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}}
+    error = {"type": "invalid_request_error", "message": words}
+    return {"type": "error", "error": error} if vendor == "anthropic" else {"error": error}
 
 
 def _parts(vendor: str, made: Json) -> list[Json]:

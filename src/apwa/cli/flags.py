@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,5 +187,5 @@ def pairs(texts: tuple[str, ...], names: list[str], flag: str) -> dict[str, list
 def above_zero(numbers: Mapping[str, float | None]) -> None:
     """Raises Misuse for the first flag whose number is none that can be meant."""
     for flag, number in numbers.items():
-        if number is not None and number <= 0:
+        if number is not None and not 0 < number < math.inf:
             raise Misuse("the number must be above 0", flag)

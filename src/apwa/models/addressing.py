@@ -104,6 +104,12 @@ def resolved(headers: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     return {name: VARIABLE.sub(value, text) for name, text in headers.items()}
 
 
+def secrets_of(headers: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
+    """The values of the variables that headers name: they stand in no message."""
+    names = [found[1] or found[2] for text in headers.values() for found in VARIABLE.finditer(text)]
+    return [env[name] for name in names if env.get(name)]
+
+
 def key_from_command(command: str) -> str:
     """What a command prints. Raises Misuse with its own words, never with what it printed."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -38,6 +38,7 @@ class LeanChat:
         key_header: The header that carries the key, if not ``authorization``.
         dialect: What is known of the endpoint.
         headers: Further headers of each request.
+        secrets: What stands in these headers and in no message.
         on_notice: Told once of each parameter that the endpoint refuses.
         transport: Another way to move bytes.
     """
@@ -50,11 +51,13 @@ class LeanChat:
         key_header: str = "",
         dialect: Dialect | None = None,
         headers: dict[str, str] | None = None,
+        secrets: Sequence[str] = (),
         on_notice: Callable[[str], None] = _be_silent,
         transport: Transport | None = None,
     ) -> None:
         self._key = key
         self._headers = headers or {}
+        self._secrets = [key, *self._headers.values(), *secrets]
         self._on_notice = on_notice
         self._transport = transport or HttpTransport(key, key_header)
         self._former: list[Transport] = []  # calls may still be in flight over them
@@ -88,6 +91,7 @@ class LeanChat:
             self.watch = other.watch
         self._former += [self._transport, *other._former]
         self._key, self._headers, self._transport = other._key, other._headers, other._transport
+        self._secrets = [*self._secrets, *other._secrets]
         self._codec = OpenAICodec(other.base_url, dialect, other._headers)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -150,7 +154,7 @@ class LeanChat:
     def _without_key(self, failure: ChatFailure) -> ChatFailure:
         return ChatFailure(
             failure.kind,
-            clip(scrub(failure.message, self._key, *self._headers.values())),
+            clip(scrub(failure.message, *self._secrets)),
             retry_after_s=failure.retry_after_s,
             status=failure.status,
             sent=failure.sent,

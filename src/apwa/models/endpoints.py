@@ -19,6 +19,7 @@ from apwa.models.addressing import (
     checked_key,
     key_from_command,
     resolved,
+    secrets_of,
 )
 from apwa.models.client import LeanChat
 from apwa.models.dialect import Dialect, LearningChat
@@ -213,6 +214,7 @@ def _open_provider(
         # another server at this address need not speak as the provider does
         dialect=Dialect() if moved else provider.dialect,
         headers=resolved(in_words, env),
+        secrets=secrets_of(in_words, env),
         on_notice=settings.on_notice,
     )
     # by its address, so that the provider's prices are not taken for another's
@@ -229,9 +231,17 @@ def _open_native(spec: str, env: Mapping[str, str], settings: ModelSettings) -> 
     led = env.get(native.address_variable, "").strip()
     address = led or own.address
     provider = _Provider(native.address, "", native.key_variable, bool(native.key_variable))
+    if not native.key_variable and (own.key_env or own.key_command):
+        raise Misuse(
+            f"the key of {spec} cannot be set here", f"[endpoints.{name}]",
+            "Its own SDK finds it: see docs/models.md.",
+        )  # fmt: skip
     key, in_shell = _key_of(name, model, provider, own, env, required=not address)
     headers = {header.lower(): value for header, value in own.headers.items()}
-    chat = open_native(name, model, key, address, resolved(headers, env), settings.on_notice)
+    chat = open_native(
+        name, model, key, address, resolved(headers, env), settings.on_notice,
+        secrets=secrets_of(headers, env),
+    )  # fmt: skip
     endpoint = address if address and native.key_variable else name
     elsewhere = led if led.rstrip("/") != native.address else ""
     way = Way(chat.base_url, in_shell, headers=headers, provider=name)

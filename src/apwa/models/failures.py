@@ -34,6 +34,7 @@ _KEY_WRONG = re.compile(
 _NO_MODEL = re.compile(
     r"model_not_found|model_not_available|not a valid model|no endpoints found"
     r"|model.{0,120}(?:does not exist|not found|not exist|is not available|deprecated)"
+    r"|model identifier is invalid|on-demand throughput isn|inference profile"
     r"|(?:no such|unknown|invalid) model"
 )
 # Not "unsupported image": that is one picture's own trouble.
@@ -50,7 +51,8 @@ _TOO_LONG = re.compile(
     r"context.?length|context.?window|maximum context|context.?size|exceed_context"
     r"|prompt is too long|input is too long|too many (?:input )?tokens|prompt.{0,40}too long"
     r"|reduce the length|request too large|input.{0,30}exceeds? .{0,40}tokens"
-    r"|longer than the (?:maximum )?(?:model|context)"
+    r"|longer than the (?:maximum )?(?:model|context)|input tokens exceeds?|maximum prompt length"
+    r"|input length and .max_tokens. exceed|max_new_tokens.{0,3} must be <="
 )
 _FILTER = re.compile(
     r"content.?filter|content management policy|content.?policy|responsibleai|moderation"
@@ -128,10 +130,12 @@ def _kind(status: int, said: Said, wait: float | None) -> ErrorKind:
         return _kind_of_429(words, wait)
     if status in (404, 410):
         return ErrorKind.MODEL_MISSING
-    if status == 408 or status in (504, 522, 524):
+    if status == 408 or status in (499, 504, 522, 524):
         return ErrorKind.TIMEOUT
-    if status in (409, 425, 502, 503, 529):
+    if status in (409, 425, 498, 502, 503, 529):
         return ErrorKind.OVERLOADED
+    if status == 424:  # what Bedrock's models and others behind a gateway fail with
+        return ErrorKind.SERVER_ERROR
     if status in (405, 407) or 300 <= status < 400:
         return ErrorKind.UNREACHABLE
     return _kind_by_words(status, words)
@@ -173,18 +177,19 @@ def said_in(reply: WireReply) -> Said:
     if not isinstance(body, dict):
         return Said(_text(body))
     fields = cast("dict[str, Any]", body)
-    error: Any = fields.get("error") or fields
+    error: Any = fields.get("error") or fields.get("Error") or fields
     if not isinstance(error, dict):
         return Said(_text(error))
     return _said(cast("dict[str, Any]", error))
 
 
 def _said(error: dict[str, Any]) -> Said:
-    message = _text(error.get("message") or error.get("detail") or error.get("msg") or "")
+    said = error.get("message") or error.get("Message") or error.get("msg")
+    message = _text(said or _without_echo(error.get("detail")) or "")
     metadata: Any = error.get("metadata") or error.get("details")
     if metadata:  # a router's own message is "Provider returned error"; the cause stands here
         message = f"{message} {_text(metadata)}".strip()
-    code: Any = error.get("code")
+    code: Any = error.get("code") or error.get("Code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 0
     return Said(
         message or _text(error),
@@ -192,6 +197,19 @@ def _said(error: dict[str, Any]) -> Said:
         _text(error.get("param") or ""),
         status,
     )
+
+
+def _without_echo(detail: Any) -> Any:
+    """A framework's words on a field without the field itself: that is the row's, not its."""
+    if not isinstance(detail, list):
+        return detail
+    entries = cast("list[Any]", detail)
+    return [
+        {n: v for n, v in cast("dict[str, Any]", e).items() if n not in ("input", "ctx", "url")}
+        if isinstance(e, dict)
+        else e
+        for e in entries
+    ]
 
 
 def _text(value: Any) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import shlex
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -226,17 +228,27 @@ def canonical_bytes(request: ChatRequest) -> bytes:
     return msgspec.json.encode(bare, order="sorted")
 
 
-def curl_line(wire: WireRequest, key_in_shell: str = "", key_header: str = "") -> str:
+def curl_line(
+    wire: WireRequest,
+    key_in_shell: str = "",
+    key_header: str = "",
+    in_words: Mapping[str, str] | None = None,
+) -> str:
     """A shell line that sends the same request.
 
     Args:
         wire: The request.
         key_in_shell: How a shell comes by the key, such as ``$OPENAI_API_KEY``.
         key_header: The header that carries it, if not ``authorization``.
+        in_words: Headers of the user's endpoint, in which a variable stands for its value. In all
+            others, which a plan may set, no sign means anything to the shell.
     """
+    in_words = in_words or {}
     words = ["curl", shlex.quote(wire.url)]
     for name, value in wire.headers.items():
-        words += ["-H", _shell_header(name, value)]
+        written = f"{name}: {value}"
+        own = in_words.get(name) == value
+        words += ["-H", _with_variables(written) if own else shlex.quote(written)]
     if key_in_shell:
         for name, value in key_headers(key_in_shell, key_header).items():
             words += ["-H", f'"{name}: {value}"']
@@ -245,10 +257,14 @@ def curl_line(wire: WireRequest, key_in_shell: str = "", key_header: str = "") -
     return " ".join(words)
 
 
-def _shell_header(name: str, value: str) -> str:
-    """Quoted for a shell; a variable that stands for a value stays one."""
-    if VARIABLE.search(value) is None:
-        return shlex.quote(f"{name}: {value}")
-    return (
-        '"' + f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
-    )
+def _with_variables(text: str) -> str:
+    """Quoted for a shell, in which the variables that stand for values stay what they are."""
+    quoted, at = "", 0
+    for found in VARIABLE.finditer(text):
+        quoted += _inert(text[at : found.start()]) + found[0]
+        at = found.end()
+    return f'"{quoted}{_inert(text[at:])}"' if quoted else shlex.quote(text)
+
+
+def _inert(text: str) -> str:
+    return re.sub(r'([\\"`$])', r"\\\1", text)

@@ -5,6 +5,7 @@ Reasoning, wherever a server puts it, is kept apart from the answer's text.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from apwa.models.failures import failure_of, no_completion
 from apwa.models.openai_stream import is_stream, joined
 from apwa.models.prices import nusd_of
-from apwa.models.seam import ChatReply, Stop, Tokens, ToolCall, WireReply
+from apwa.models.seam import ChatFailure, ChatReply, Stop, Tokens, ToolCall, WireReply
+from apwa.vocabulary import ErrorKind
 
 
 class _Function(msgspec.Struct):
@@ -59,9 +61,11 @@ class _CostDetails(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cached_tokens: int | None = None  # Moonshot
     cost: float | dict[str, Any] | None = None  # OpenRouter's is a number, others' an object
     is_byok: bool | None = None
     cost_details: _CostDetails | None = None
@@ -82,8 +86,13 @@ _STOPS: dict[str, Stop] = {
     "max_tokens": "length",
     "model_length": "length",
     "content_filter": "filter",
+    "safety": "filter",
+    "recitation": "filter",
+    "prohibited_content": "filter",
+    "sensitive": "filter",
     "refusal": "refusal",
 }
+_BROKEN_OFF = re.compile(r"error|abort|insufficient_system_resource|malformed")
 _COST_HEADER = "x-litellm-response-cost"
 _LIMIT_MARKS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 
@@ -111,6 +120,10 @@ def read_reply(reply: WireReply, *, answer_tool: str = "") -> ChatReply:
     if choice.error:  # a router's upstream broke off in mid-answer
         said = msgspec.json.encode({"error": choice.error})
         raise failure_of(WireReply(reply.status, reply.headers, said))
+    tokens = _tokens(completion.usage, reply.headers.get(_COST_HEADER, ""))
+    if choice.finish_reason and _BROKEN_OFF.search(choice.finish_reason.lower()):
+        words = f"the endpoint broke its answer off: {choice.finish_reason}"
+        raise ChatFailure(ErrorKind.SERVER_ERROR, words, status=reply.status, tokens=tokens)
     message = choice.message
     text, reasoning = _without_thoughts(message)
     calls = [_call(call, index) for index, call in enumerate(message.tool_calls or [])]
@@ -121,7 +134,7 @@ def read_reply(reply: WireReply, *, answer_tool: str = "") -> ChatReply:
         text=(message.refusal or text) if stop == "refusal" else text,
         calls=calls,
         stop=stop,
-        tokens=_tokens(completion.usage, reply.headers.get(_COST_HEADER, "")),
+        tokens=tokens,
         model=completion.model or "",
         request_id=reply.headers.get("x-request-id") or completion.id or "",
         reasoning=reasoning,
@@ -139,7 +152,7 @@ def _call(call: _Call, index: int) -> ToolCall:
 
 
 def _stop(choice: _Choice, text: str, calls: list[ToolCall]) -> Stop:
-    known = _STOPS.get(choice.finish_reason or "")
+    known = _STOPS.get((choice.finish_reason or "").lower())
     if known is not None:
         return known
     if calls:
@@ -180,11 +193,13 @@ def split_thoughts(text: str) -> tuple[str, str]:
 def _tokens(usage: _Usage | None, header: str) -> Tokens:
     if usage is None or not usage.prompt_tokens:
         return Tokens(reported=False, cost_nusd=_own_figure(usage or _Usage(), header))
-    cached = usage.prompt_cache_hit_tokens
+    cached = usage.prompt_cache_hit_tokens or usage.cached_tokens
     if usage.prompt_tokens_details is not None:
         cached = usage.prompt_tokens_details.cached_tokens
     details = usage.completion_tokens_details
     output = usage.completion_tokens or 0
+    if usage.total_tokens:  # some leave their thoughts out of the completion, and bill them
+        output = max(output, usage.total_tokens - usage.prompt_tokens)
     return Tokens(
         input=usage.prompt_tokens,
         output=output,

@@ -35,7 +35,7 @@ def joined(body: bytes) -> bytes:
         for name in ("id", "model", "usage", "error"):
             if fields.get(name):
                 whole[name] = fields[name]
-        for part in cast("list[dict[str, Any]]", fields.get("choices") or []):
+        for part in _objects(fields.get("choices")):
             if part.get("index", 0) == 0:
                 _take(choice, message, part)
                 whole["choices"] = [choice]
@@ -45,11 +45,11 @@ def joined(body: bytes) -> bytes:
 
 
 def _take(choice: dict[str, Any], message: dict[str, Any], part: dict[str, Any]) -> None:
-    delta: dict[str, Any] = part.get("delta") or part.get("message") or {}
+    delta = _object(part.get("delta") or part.get("message") or {})
     for name in _TEXTS:
         if isinstance(delta.get(name), str):
             message[name] = message.get(name, "") + delta[name]
-    for call in cast("list[dict[str, Any]]", delta.get("tool_calls") or []):
+    for call in _objects(delta.get("tool_calls")):
         _take_call(message, call)
     for name in ("finish_reason", "error"):
         if part.get(name):
@@ -60,19 +60,33 @@ def _take_call(message: dict[str, Any], part: dict[str, Any]) -> None:
     """The pieces of a call come with its index; some servers send calls whole and without."""
     calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
     at = part.get("index")
+    if isinstance(at, int) and at < 0:
+        raise msgspec.DecodeError("a tool call has a number below 0")
     while not isinstance(at, int) or at >= len(calls):
         calls.append({"function": {"name": "", "arguments": ""}})
         if not isinstance(at, int):
             at = len(calls) - 1
         if len(calls) > _MOST_CALLS:
             raise msgspec.DecodeError("more tool calls than any reply has")
-    call, function = calls[at], cast("dict[str, Any]", part.get("function") or {})
+    call, function = calls[at], _object(part.get("function") or {})
     call["id"] = part.get("id") or call.get("id") or ""
-    call["function"]["name"] += function.get("name") or ""
+    call["function"]["name"] += str(function.get("name") or "")
     arguments = function.get("arguments") or ""
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
     call["function"]["arguments"] += arguments
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise msgspec.DecodeError("a part of an event is no object")
+    return cast("dict[str, Any]", value)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list | None):
+        raise msgspec.DecodeError("a part of an event is no list")
+    return [_object(part) for part in cast("list[Any]", value or [])]
 
 
 _MOST_CALLS = 1000

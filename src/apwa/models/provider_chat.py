@@ -7,18 +7,25 @@ Limits, kinds of failure and token counts come out as they do there; retries and
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 from pydantic_ai.exceptions import (
     ContentFilterError,
     ModelAPIError,
+    ModelAuthenticationError,
     ModelConnectionError,
+    ModelContextWindowExceededError,
     ModelHTTPError,
+    ModelNotFoundError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
     ModelRequestTimeout,
     ModelTimeoutError,
+    ModelUnavailableError,
     UnexpectedModelBehavior,
     UserError,
 )
@@ -39,6 +46,7 @@ from apwa.models.seam import (
     Text,
     WireReply,
 )
+from apwa.models.waits import asked_wait_s
 from apwa.vocabulary import ErrorKind
 
 _MOST_REPAIRS = 8
@@ -55,6 +63,8 @@ class ProviderChat:
         body_field: The setting by which this provider takes fields that it alone knows;
             empty: it takes none.
         raw: Settings that are fields like these, since the class would leave them out in silence.
+        effort_field: The setting that takes an effort as it is; empty: there is none.
+        secrets: What stands in headers and in no message.
         on_notice: Told once of each parameter that the provider refuses.
         dialect: What is known of the provider.
     """
@@ -67,12 +77,15 @@ class ProviderChat:
         *,
         body_field: str = "extra_body",
         raw: frozenset[str] = frozenset(),
+        effort_field: str = "",
+        secrets: Sequence[str] = (),
         on_notice: Callable[[str], None] = lambda notice: None,
         dialect: Dialect | None = None,
     ) -> None:
         self._model = model
         self._former: list[Model[Any]] = []  # calls may still be in flight over them
-        self._key = key
+        self._secrets = [key, *secrets]
+        self._effort_field = effort_field
         self._body_field = body_field
         self._raw = raw | getattr(model, "unsupported_settings", frozenset())
         profile = getattr(model, "profile", {})
@@ -103,7 +116,8 @@ class ProviderChat:
         if other._address != self._address:
             self._dialect, self._watch = other._dialect, other._watch
         self._former += [self._model, *other._former]
-        self._model, self._key, self._address = other._model, other._key, other._address
+        self._model, self._address = other._model, other._address
+        self._secrets = [*self._secrets, *other._secrets]
 
     async def get(self, url: str, timeout_s: float) -> WireReply:
         """There are no pages to fetch by this way."""
@@ -138,16 +152,19 @@ class ProviderChat:
 
     async def close(self) -> None:
         for model in (self._model, *self._former):
-            close = getattr(getattr(model, "client", None), "close", None)
-            closing = close() if callable(close) else None
-            if asyncio.iscoroutine(closing):
-                await closing
+            client = getattr(model, "client", None)
+            apart = getattr(client, "aio", None)  # where Google's has its connections
+            for close in (getattr(apart, "aclose", None), getattr(client, "close", None)):
+                closing = close() if callable(close) else None
+                if asyncio.iscoroutine(closing):
+                    await closing
 
     async def _ask(self, request: ChatRequest, dialect: Dialect) -> ModelResponse:
         messages = messages_of(request, self._kept)
         settings, notices = settings_of(
-            request, dialect, self._body_field, self._raw, budgets=self._budgets
-        )
+            request, dialect, self._body_field, self._raw,
+            effort_field=self._effort_field, budgets=self._budgets,
+        )  # fmt: skip
         for notice in notices:
             if notice not in self._said:
                 self._said.add(notice)
@@ -174,10 +191,14 @@ class ProviderChat:
         if isinstance(error, UserError) and request.schema is not None and not request.tools:
             amended = loosened(asked)  # what the class knows that this model cannot do
         elif isinstance(error, ModelHTTPError):
-            sent = {name: 0 for name in request.parameters if name not in asked.dropped}
+            names = _names_of(request.parameters.keys() - asked.dropped)
+            sent = dict.fromkeys(names, 0)
             if request.schema is not None:
                 sent["response_format" if asked.structured == "json_schema" else "tool_choice"] = 0
             amended = amend(asked, msgspec.json.encode(sent), _wire(error))
+            if amended is not None:
+                dropped = frozenset(names.get(name, name) for name in amended[0].dropped)
+                amended = msgspec.structs.replace(amended[0], dropped=dropped), amended[1]
         else:  # an SDK's own refusal of answers that may take long
             amended = streaming(asked, str(error)) if isinstance(error, ValueError) else None
         if amended is None:
@@ -190,7 +211,7 @@ class ProviderChat:
         found = _failure_of(error)
         return ChatFailure(
             found.kind,
-            clip(scrub(found.message, self._key)),
+            clip(scrub(found.message, *self._secrets)),
             retry_after_s=found.retry_after_s,
             status=found.status,
             sent=found.sent,
@@ -210,11 +231,45 @@ class _Prepared:
         )
 
 
+# What providers call a parameter, where they do not call it as everybody does.
+_OTHER_NAMES = {
+    "reasoning_effort": ("reasoning.effort", "effort", "thinking", "reasoning"),
+    "stop": ("stop_sequences",),
+    "presence_penalty": ("penalty",),
+    "frequency_penalty": ("penalty",),
+}
+
+
+def _names_of(parameters: Iterable[str]) -> dict[str, str]:
+    """The parameters by each name that a refusal may call them."""
+    return {
+        name: parameter
+        for parameter in sorted(parameters)
+        for name in (parameter, *_OTHER_NAMES.get(parameter, ()))
+    }
+
+
+_CATEGORIES = (  # the first that an error is
+    (ModelRateLimitError, ErrorKind.RATE_LIMITED),
+    (ModelQuotaExceededError, ErrorKind.ACCOUNT),
+    (ModelAuthenticationError, ErrorKind.ACCOUNT),
+    (ModelUnavailableError, ErrorKind.OVERLOADED),
+    (ModelNotFoundError, ErrorKind.MODEL_MISSING),
+    (ModelContextWindowExceededError, ErrorKind.CONTEXT_TOO_LONG),
+)
+
+
 def _failure_of(error: Exception) -> ChatFailure:
+    category = next((kind for class_, kind in _CATEGORIES if isinstance(error, class_)), None)
     if isinstance(error, ModelHTTPError):
         found = failure_of(_wire(error))
         found.retry_after_s = found.retry_after_s or error.retry_after
+        if category is not None and found.kind is ErrorKind.BAD_REQUEST:
+            found.kind = category
         return found
+    if category is not None:
+        words = str(error)
+        return ChatFailure(category, words, retry_after_s=asked_wait_s({}, words))
     if isinstance(error, ModelTimeoutError | ModelRequestTimeout):
         return ChatFailure(ErrorKind.TIMEOUT, str(error))
     if isinstance(error, ModelConnectionError):
@@ -226,7 +281,21 @@ def _failure_of(error: Exception) -> ChatFailure:
         return ChatFailure(ErrorKind.BAD_REQUEST, str(error), sent=False)
     if isinstance(error, ModelAPIError | UnexpectedModelBehavior):
         return ChatFailure(ErrorKind.SERVER_ERROR, str(error))
-    return ChatFailure(ErrorKind.SERVER_ERROR, f"{type(error).__name__}: {error}")
+    return _failure_of_sdk(error)
+
+
+def _failure_of_sdk(error: Exception) -> ChatFailure:
+    """What pydantic-ai hands on as it is: of Google's connections, of AWS's look for keys."""
+    import aiohttp
+
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ChatFailure(ErrorKind.UNREACHABLE, words, sent=False)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return ChatFailure(ErrorKind.UNREACHABLE, words)
+    if re.search(r"Credentials|TokenRetrieval|SSOToken", type(error).__name__):
+        return ChatFailure(ErrorKind.ACCOUNT, words, sent=False)
+    return ChatFailure(ErrorKind.SERVER_ERROR, words)
 
 
 def _wire(error: ModelHTTPError) -> WireReply:

@@ -33,7 +33,18 @@ from pydantic_ai.tools import ToolDefinition
 from apwa.models.dialect import Dialect
 from apwa.models.openai_codec import ANSWER, keeps_strict_rules
 from apwa.models.prices import nusd_of
-from apwa.models.seam import ChatReply, ChatRequest, Message, Part, Stop, Text, Tokens, ToolCall
+from apwa.models.seam import (
+    ChatFailure,
+    ChatReply,
+    ChatRequest,
+    Message,
+    Part,
+    Stop,
+    Text,
+    Tokens,
+    ToolCall,
+)
+from apwa.vocabulary import ErrorKind
 
 _EFFORT = "reasoning_effort"
 _SHARED = {  # parameters that all providers know, each under its own name
@@ -58,6 +69,12 @@ _STOPS: dict[str, Stop] = {
     "stop": "end",
     "tool_call": "tools",
 }
+
+# What the classes take for no reason at all: no answer ends so.
+_BROKEN_OFF = frozenset((
+    "other", "too_many_tool_calls", "missing_thought_signature", "malformed_response",
+    "pause_turn", "cancelled", "queued", "in_progress",
+))  # fmt: skip
 
 Kept = Mapping[str, ModelResponse]
 """Replies with tool calls by the calls' ids: providers want their own words back unchanged."""
@@ -145,14 +162,15 @@ def settings_of(
     body_field: str,
     raw: Collection[str] = (),
     *,
+    effort_field: str = "",
     budgets: bool = False,
 ) -> tuple[ModelSettings, list[str]]:
     """Limits and parameters, and what is to be said of parameters that are not sent as they are.
 
     ``body_field``: where this provider takes fields it alone knows; empty: nowhere. ``raw``:
     settings that its class would leave out without a word: they go there too, and the provider has
-    its say. ``budgets``: the model's thoughts are given a budget, which must be below its output
-    limit.
+    its say. ``effort_field``: a setting that takes an effort as it is. ``budgets``: the model's
+    thoughts are given a budget, which must be below its output limit.
     """
     settings: dict[str, Any] = {"max_tokens": request.max_output_tokens}
     others: dict[str, Any] = {}
@@ -161,6 +179,9 @@ def settings_of(
         if name in dialect.dropped:
             continue
         shared = _SHARED.get(name)
+        if name == _EFFORT and effort_field:
+            settings[effort_field] = value
+            continue
         if shared is None or shared in raw or (name == _EFFORT and value not in _EFFORTS):
             others[name] = value
         elif name == _EFFORT:
@@ -193,6 +214,8 @@ def settings_of(
 def _fitting(effort: str, limit: int) -> str:
     """The most that a model may think, up to ``effort``, below an output limit; empty: nothing."""
     most = ANTHROPIC_THINKING_BUDGET_MAP[cast("Any", effort)]
+    if most < limit:
+        return effort
     return max(
         (
             (budget, level)
@@ -204,7 +227,14 @@ def _fitting(effort: str, limit: int) -> str:
 
 
 def reply_of(response: ModelResponse) -> ChatReply:
-    """The reply; the call that is the answer becomes its text."""
+    """The reply; the call that is the answer becomes its text.
+
+    Raises ChatFailure for one that the provider has broken off.
+    """
+    raw = str((response.provider_details or {}).get("finish_reason") or "")
+    if response.finish_reason == "error" or raw.lower() in _BROKEN_OFF:
+        words = f"the provider broke its answer off: {raw or 'error'}"
+        raise ChatFailure(ErrorKind.SERVER_ERROR, words, tokens=_tokens(response))
     text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
     thoughts = "".join(part.content for part in response.parts if isinstance(part, ThinkingPart))
     calls = [

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 _STAND_IN = "no-key"  # an SDK wants one
 _WITHIN_S = 60.0
-_OF_THE_SDK = (  # about itself and the connection; a key or signature is the shell's to add
-    "accept-encoding", "amz-sdk-", "authorization", "connection", "content-length", "host",
-    "transfer-encoding", "user-agent", "x-amz-", "x-api-key", "x-goog-api", "x-stainless-",
-)  # fmt: skip
+# What a provider goes by. Others are about the SDK itself and the connection, are a key's or a
+# signature's, which are the shell's to add, or come from the environment, and may be secret.
+_WANTED = frozenset(("accept", "anthropic-beta", "anthropic-version", "content-type"))
 
 
 async def native_wire(
@@ -36,13 +35,12 @@ async def native_wire(
 
     found: list[tuple[WireRequest, str]] = []
     real = urlsplit(way.address)
+    wanted = _WANTED | way.headers.keys() | request.headers.keys()
 
     async def listen(asked: web.Request) -> web.Response:
         url = urlunsplit((real.scheme, real.netloc, asked.raw_path, "", ""))
         headers = {
-            name.lower(): value
-            for name, value in asked.headers.items()
-            if not name.lower().startswith(_OF_THE_SDK)
+            name.lower(): value for name, value in asked.headers.items() if name.lower() in wanted
         }
         carrying = [name.lower() for name, value in asked.headers.items() if value == _STAND_IN]
         wire = WireRequest(asked.method, url, headers, await asked.read())

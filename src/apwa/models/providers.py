@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ class NativeProvider:
         address: Its own, for prices and messages.
         body_field: The setting by which it takes fields that it alone knows; empty: none.
         raw: Settings that its class leaves out for some models, without a word to the caller.
+        effort_field: Where its class takes an effort unchanged; empty: as ``thinking``, which it
+            translates.
         curl_options: What ``curl`` needs to sign its requests; empty: they are not signed.
     """
 
@@ -37,6 +39,7 @@ class NativeProvider:
     address: str
     body_field: str = "extra_body"
     raw: frozenset[str] = frozenset()
+    effort_field: str = ""
     curl_options: str = ""
 
 
@@ -67,6 +70,7 @@ PROVIDERS: Mapping[str, NativeProvider] = {
         "OPENAI_BASE_URL",
         "https://api.openai.com/v1",
         raw=frozenset({"temperature", "top_p"}),
+        effort_field="openai_reasoning_effort",
     ),
 }
 
@@ -99,6 +103,8 @@ def open_native(
     address: str,
     headers: Mapping[str, str],
     on_notice: Callable[[str], None],
+    *,
+    secrets: Sequence[str] = (),
 ) -> ProviderChat:
     """A client for a model. Raises Misuse where its SDK finds no credentials or region."""
     from pydantic_ai.exceptions import UserError
@@ -113,7 +119,8 @@ def open_native(
         raise Misuse(words, "model", "See docs/models.md for what each provider needs.") from None
     return ProviderChat(
         made, address or known.address or made.base_url, key,
-        body_field=known.body_field, raw=known.raw, on_notice=on_notice,
+        body_field=known.body_field, raw=known.raw, effort_field=known.effort_field,
+        secrets=secrets, on_notice=on_notice,
     )  # fmt: skip
 
 
@@ -164,7 +171,7 @@ def _bedrock(model: str, key: str, address: str, headers: dict[str, str]) -> Any
     if not region:
         raise ValueError("AWS_REGION is not set")
     most = Config(retries={"total_max_attempts": 1}, max_pool_connections=256, read_timeout=600)
-    make: Any = boto3.client
+    make: Any = boto3.Session().client  # a session of its own finds the credentials of now
     client = make(
         "bedrock-runtime", region_name=region, endpoint_url=address or None, config=most, **given
     )

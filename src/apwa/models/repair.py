@@ -19,7 +19,7 @@ from apwa.vocabulary import ErrorKind
 _REFUSED = re.compile(
     r"unsupported|not (?:currently )?(?:be )?support|unrecogni[sz]ed|unknown|not permitted"
     r"|not allowed|extra.?(?:inputs|fields|forbidden)|unexpected|only the default|deprecated"
-    r"|may only be set|cannot both be"
+    r"|may only be set|cannot both be|not enabled"
     r"|not available|unavailable|not implemented|invalid (?:argument|parameter|field) name"
 )
 _OWN = frozenset(("model", "messages", "tools", "tool_choice", "response_format", "stream"))

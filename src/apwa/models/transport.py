@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # aiohttp takes long to import, and many commands call no mod
     import aiohttp
 
 _CONNECT_S = 20.0
+_AT_ONCE_S = 1.0
 _MOST_BYTES = 64 << 20  # a reply past this is no answer to anything that was asked
 _WANTED_FILES = 65536
 
@@ -44,13 +46,14 @@ class HttpTransport:
         import aiohttp
 
         pooled, fresh = self._sessions(request.url)
-        used = SimpleNamespace(again=False)
+        used = SimpleNamespace(again=False, since=time.monotonic())
         try:
             async with asyncio.timeout(timeout_s):
                 try:
                     return await self._once(pooled, request, used)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                    if not used.again:
+                    # later, the call may have been worked on, and would be paid twice
+                    if not used.again or time.monotonic() - used.since > _AT_ONCE_S:
                         raise
                 return await self._once(fresh, request, used)
         except aiohttp.ConnectionTimeoutError:

@@ -29,8 +29,11 @@ def asked_wait_s(headers: dict[str, str], text: str) -> float | None:
         return milliseconds / 1000
     asked = headers.get("retry-after", "").strip()
     if asked:
-        seconds = _number(asked)
-        return seconds if seconds is not None else _until_date(asked, headers)
+        seconds = _reset(asked, headers)  # a number, a date as one, or 30s
+        if seconds is None:
+            seconds = _until_date(asked, headers)
+        if seconds is not None:
+            return seconds
     found = _AGAIN_IN.search(text)
     return _words(found.group(1)) if found else None
 

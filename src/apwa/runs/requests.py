@@ -65,7 +65,7 @@ def shell_line(reader: JournalReader, spec: WorkSpec, tools: list[ToolSpec], val
     for words in left_out:
         body = wire.body.replace(base64.b64encode(words), words)
         wire = msgspec.structs.replace(wire, body=body)
-    line = curl_line(wire, reached.key_in_shell, key_header)
+    line = curl_line(wire, reached.key_in_shell, key_header, reached.headers)
     return f"{line} {shell_options(reached)}".rstrip() if reached.provider else line
 
 

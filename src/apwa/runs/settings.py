@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
@@ -116,7 +117,7 @@ def check_settings(settings: RunSettings, place: str) -> None:
     """Raises Misuse, with the setting's name, for what could not be used or would keep a secret."""
     for name in _ABOVE_ZERO:
         number = getattr(settings, name)
-        if number is not None and number <= 0:
+        if number is not None and not 0 < number < math.inf:
             raise Misuse("the number must be above 0", f"{place} {name}")
     if not 0 <= settings.max_failures <= 1:
         raise Misuse("the share must be between 0 and 1", f"{place} max_failures")

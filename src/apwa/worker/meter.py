@@ -22,6 +22,7 @@ from apwa.vocabulary.messages import FromHost, Grant, Hungry, Pace, PaceSample, 
 from apwa.worker.calls import CallLog, new_call_id, usage_of
 
 _LONGEST_BACKOFF_S = 30.0
+_LONGEST_WAIT_S = 600.0  # whatever an endpoint asks for: then it is asked again
 _PACE_S = 0.1  # between two reports of samples
 _TURNED_AWAY = (ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED)  # not worked on: nothing is drawn
 _MOST_RESTING = 8
@@ -299,6 +300,7 @@ class Meter:
     def _wait_s(self, failure: ChatFailure, waits: int) -> float:
         asked = failure.retry_after_s
         if asked is not None:
+            asked = min(asked, _LONGEST_WAIT_S)
             return asked + self._random.uniform(0.0, 0.05 + 0.1 * asked)
         return self._random.uniform(0.5, 1.0) * min(_LONGEST_BACKOFF_S, 0.5 * 2.0 ** min(waits, 10))
 
