@@ -59,12 +59,12 @@ async def begin(
         check_url(settings.journal)
     modules = [*modules, *(pack_module(Path(path)) for path in settings.modules)]
     directory = create_run(home)
-    if settings.journal:
-        directory.journal.keep_url(settings.journal)
-        os.environ[VARIABLE] = settings.journal  # with its password, which is kept nowhere
-        settings = settings.changed({"journal": directory.journal.shown})
     desk: Desk | None = None
     try:
+        if settings.journal:
+            directory.journal.keep_url(settings.journal)
+            os.environ[VARIABLE] = settings.journal  # with its password, which is kept nowhere
+            settings = settings.changed({"journal": directory.journal.shown})
         directory.keep_modules(modules)
         desk = await open_desk(directory, settings, list(listeners))
         await desk.keep("request", request)
