@@ -123,6 +123,36 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
     assert "12 rows = 10 done + 2 quarantined + 0 skipped" in again.stderr, again.stderr
 
 
+def test_what_a_query_cannot_read_is_counted_and_named_and_may_be_mended(
+    apwa: Apwa, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "parts.yaml").write_text(
+        PLAN.replace("over: docs", "over: parts").replace(
+            "answer:",
+            "  parts:\n    query: SELECT file, unnest(chunk(text, 500)) AS text FROM docs\nanswer:",
+        )
+    )
+    run = ("run", "parts.yaml", "-t", "docs=docs", "-m", "practice", "-y", "-o", "out.jsonl")
+    ended = apwa(*run)
+    assert ended.returncode == 3, ended.stderr
+    assert "3 quarantined in earlier steps" in ended.stderr
+    words = " ".join(ended.stderr.split())
+    assert "3 of docs cannot be read and take no part: bomb.docx" in words
+    assert "broken.pdf (the file is no PDF, or a broken one)" in words
+    report = next((tmp_path / "home").glob("runs/*/report.md")).read_text()
+    assert "Step parts: 3 files that cannot be read" in report
+    assert report.count("3 of docs cannot be read") == 1
+    files = {row["file"] for row in read_rows(tmp_path / "out.jsonl")}
+    assert len(files) == 9 and "broken.docx" not in files
+
+    (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
+    again = apwa("retry", "-o", "out.jsonl", "--force")
+    assert "2 quarantined in earlier steps" in again.stderr, again.stderr
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert len({row["file"] for row in rows}) == 10
+    assert all(row["_status"] == "done" for row in rows)
+
+
 def _kept(at: Path, what: str = "inputs/content.db", of: str = "parts") -> int:
     try:
         (path,) = at.glob(f"home/runs/*/{what}")

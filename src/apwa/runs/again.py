@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from apwa.plan import TemplateStep, load_plan
+from apwa.plan import QueryStep, TemplateStep, load_plan
 from apwa.runs.desk import Desk
 from apwa.runs.state import load_state, save_state
 from apwa.tables import Table
@@ -41,9 +41,21 @@ async def want_again(desk: Desk, again: Again) -> int:
     for name, step in steps.items():
         if again.step in ("", name):
             wanted += await _want(desk, name, step, again)
+    if not again.step and any(isinstance(step, QueryStep) for step in plan.steps.values()):
+        wanted += _read_again(desk)
     if not wanted:
         raise Misuse("no row is quarantined", desk.directory.name, "There is nothing to retry.")
     return wanted
+
+
+def _read_again(desk: Desk) -> int:
+    """Have files that queries could not see read once more; how many."""
+    found = 0
+    for table in desk.tables.values():
+        if table.content is not None and (broken := desk.documents.broken(table)):
+            desk.documents.forget_broken(table, BitMap(broken))
+            found += len(broken)
+    return found
 
 
 async def _want(desk: Desk, name: str, step: TemplateStep, again: Again) -> int:

@@ -43,9 +43,19 @@ def listing_of(table: Table) -> Table:
     return replace(table, schema=_bare(table.schema), content=None)
 
 
-async def whole(desk: Desk, name: str, table: Table, rows: BitMap) -> Table:
-    """A table with the contents of these rows in its own files, for a query; all are read first."""
+async def unread(desk: Desk, table: Table, rows: BitMap) -> dict[int, str]:
+    """Those of these rows whose files cannot be read, with the reasons; all are read first."""
+    if table.content is None:
+        return {}
     await asyncio.to_thread(desk.documents.ensure, table, rows)
+    broken = await asyncio.to_thread(desk.documents.broken, table)
+    return {ordinal: reason for ordinal, reason in broken.items() if ordinal in rows}
+
+
+async def whole(desk: Desk, name: str, table: Table, rows: BitMap) -> Table:
+    """A table with the contents of these rows in its own files, for a query: of those that can be
+    read, as queries see of a step only what is done."""
+    rows = rows - BitMap(await unread(desk, table, rows))
     return await asyncio.to_thread(select_rows, table, rows, desk.scratch(name))
 
 

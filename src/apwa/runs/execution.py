@@ -15,14 +15,16 @@ from pyroaring import BitMap
 from apwa.executor import StepEnd
 from apwa.plan import QueryStep, RowsStep
 from apwa.runs.closing import rows_table, select_rows
-from apwa.runs.contents import listing_of, needs_content, whole
+from apwa.runs.contents import listing_of, needs_content, unread, whole
 from apwa.runs.mapping import work_template
 from apwa.runs.reduction import work_reduce
 from apwa.runs.state import load_state, save_state
 from apwa.runs.walk import Closed, Stopped, Walk, digest
 from apwa.tables import SqlProblem, Table
 from apwa.vocabulary import RUN, RunFailed, Usage
-from apwa.vocabulary.events import StepClosed, StepOpened
+from apwa.vocabulary.events import StepClosed, StepOpened, Trouble
+
+_MOST_NAMED = 5
 
 
 async def execute(walk: Walk) -> dict[str, Closed]:
@@ -81,15 +83,23 @@ async def _query(walk: Walk, name: str, step: QueryStep) -> Closed:
     scope = walk.effective_scope(name)
     sources = {need: walk.source(need) for need in sorted(walk.checked.needs[name])}
     picked = {need: walk.allowed(need) for need in sources}
+    contents = await needs_content(
+        walk.desk, step.query, {need: closed.table for need, closed in sources.items()}
+    )
+    aside = 0
+    if contents:
+        for need, closed in sources.items():
+            broken = await unread(walk.desk, closed.table, picked[need])
+            if broken:
+                _say_unread(walk, name, closed.table, broken)
+                picked[need] = picked[need] - BitMap(broken)
+                aside += len(broken)
     version = walk.desk.identity_of(
         step, *(f"{need}={c.version}:{digest(picked[need])}" for need, c in sources.items())
     )
     state = load_state(walk.desk.reader, scope, name)
     table = state.table_if(version)
     if table is None:
-        contents = await needs_content(
-            walk.desk, step.query, {need: closed.table for need, closed in sources.items()}
-        )
         tables = {
             need: await _readable(walk, need, closed.table, picked[need], contents=contents)
             for need, closed in sources.items()
@@ -110,14 +120,28 @@ async def _query(walk: Walk, name: str, step: QueryStep) -> Closed:
                 "Mend the query in a copy of the plan, then: apwa resume --plan FILE",
             ) from problem
         await save_state(walk.desk.journal, scope, name, state.closed(version, table))
-    return _close_free(walk, name, "query", table, version)
+    return _close_free(walk, name, "query", table, version, aside)
 
 
-def _close_free(walk: Walk, name: str, kind: str, table: Table, version: str) -> Closed:
+def _say_unread(walk: Walk, name: str, table: Table, broken: dict[int, str]) -> None:
+    """Files that a query does not see because they cannot be read: a few by name."""
+    words = f"{len(broken):,} of {table.name} cannot be read and take no part"
+    if not table.sensitive.intersection(table.key):
+        some = sorted(broken)[:_MOST_NAMED]
+        named = [f"{next(table.row_keys(at, at + 1))} ({broken[at]})" for at in some]
+        more = f" and {len(broken) - len(some):,} more" if len(broken) > len(some) else ""
+        words += f": {'; '.join(named)}{more}"
+    walk.desk.emit(Trouble("bad_input", words, step=name))
+
+
+def _close_free(
+    walk: Walk, name: str, kind: str, table: Table, version: str, aside: int = 0
+) -> Closed:
+    """``aside``: rows of documents that it does not see, since they cannot be read."""
     rows = table.rows
-    walk.desk.emit(StepOpened(walk.scope, name, kind, rows))
-    walk.desk.emit(StepClosed(walk.scope, name, rows, rows, 0, 0, Usage()))
-    return Closed(table, version, StepEnd(rows, 0, 0, Usage()))
+    walk.desk.emit(StepOpened(walk.scope, name, kind, rows + aside))
+    walk.desk.emit(StepClosed(walk.scope, name, rows + aside, rows, aside, 0, Usage()))
+    return Closed(table, version, StepEnd(rows, aside, 0, Usage()))
 
 
 async def _readable(walk: Walk, name: str, table: Table, rows: BitMap, *, contents: bool) -> Table:

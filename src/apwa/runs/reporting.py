@@ -297,6 +297,8 @@ def _failures(course: Course) -> list[str]:
     for name in course.checked.order if course.checked is not None else ():
         if course.desk.reader.failure_counts(RUN, name):
             lines += [failures_text(course.desk.reader, RUN, name), ""]
+        elif name in course.finished and (unread := course.finished[name].end.quarantined):
+            lines += [f"Step {name}: {unread:,} files that cannot be read; see the notices.", ""]
     return ["## Quarantined rows", "", *(lines or ["None.", ""])]
 
 
@@ -335,7 +337,7 @@ def _troubles(reader: JournalReader) -> list[str]:
         for numbered in _all_events(reader)
         if isinstance(event := numbered.event, Trouble)
     ]
-    return ["## Notices", "", *lines, ""] if lines else []
+    return ["## Notices", "", *dict.fromkeys(lines), ""] if lines else []
 
 
 def _all_events(reader: JournalReader) -> Iterator[Numbered]:

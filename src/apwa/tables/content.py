@@ -120,6 +120,11 @@ class KeptContent:
         sql = "SELECT ordinal FROM parts WHERE source=? AND ordinal>=? AND ordinal<?"
         return BitMap(n for (n,) in self._all(sql, source, start, stop))
 
+    def broken(self, source: str) -> dict[int, str]:
+        """Why rows of a table could not be read, as far as that was tried, by ordinal."""
+        sql = "SELECT ordinal, reason FROM parts WHERE source=? AND reason IS NOT NULL"
+        return dict(self._all(sql, source))
+
     def parts(self, source: str, ordinals: Sequence[int]) -> Iterator[Part]:
         """What these rows hold, in the order asked for."""
         span = range(ordinals[0], ordinals[0] + len(ordinals)) if ordinals else range(0)

@@ -92,6 +92,11 @@ class Documents:
         self._store.begin()
         return self._store.have(table.name, 0, table.rows)
 
+    def broken(self, table: Table) -> dict[int, str]:
+        """Why rows could not be read, as far as that was tried, by ordinal."""
+        self._store.begin()
+        return self._store.broken(table.name)
+
     def forget_broken(self, table: Table, rows: BitMap) -> None:
         """Try once more, when next wanted, what could not be read of these rows.
 
