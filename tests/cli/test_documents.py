@@ -153,6 +153,22 @@ def test_what_a_query_cannot_read_is_counted_and_named_and_may_be_mended(
     assert all(row["_status"] == "done" for row in rows)
 
 
+def test_documents_that_are_the_same_are_not_asked_for_again(
+    apwa: Apwa, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    run = ("run", "plan.yaml", "-t", "docs=docs", "-m", "practice", "-y", "--no-pilot")
+    first = apwa(*run, "-o", "one.jsonl")
+    assert first.returncode == 3 and "spent       7 calls" in first.stderr, (
+        first.stderr
+    )  # two are copies
+    (folder / "new.docx").write_bytes(docx(["Dear Bob, this one is new."]))
+    second = apwa(*run, "-o", "two.jsonl")
+    assert "spent       1 call" in second.stderr, second.stderr
+    one, two = read_rows(tmp_path / "one.jsonl"), read_rows(tmp_path / "two.jsonl")
+    assert {row["file"]: row for row in one}.items() <= {row["file"]: row for row in two}.items()
+
+
 def _kept(at: Path, what: str = "inputs/content.db", of: str = "parts") -> int:
     try:
         (path,) = at.glob(f"home/runs/*/{what}")

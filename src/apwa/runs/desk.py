@@ -248,7 +248,9 @@ class Desk:
         """What earlier runs have answered of a step's rows, said once; None for nothing."""
         if not self.settings.reuse or not self.shareable(spec):
             return None
-        found, first = await asyncio.to_thread(self.earlier.find, spec, table, rows)
+        found, first = await asyncio.to_thread(
+            self.earlier.find, spec, table, rows, self.documents.ensure
+        )
         if found is not None and first:
             for run, count in found.runs.items():
                 self.emit(AnswersReused(spec.step, count, len(rows), run))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,9 @@ _TABLES = """
 CREATE TABLE have (key BLOB PRIMARY KEY, place INTEGER, ordinal INTEGER) WITHOUT ROWID;
 CREATE TABLE found (row INTEGER PRIMARY KEY, place INTEGER, ordinal INTEGER);
 """
+
+
+Read = Callable[[Table, BitMap], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,18 @@ class EarlierRuns:
         self._open: list[JournalReader] = []
         self._databases: list[sqlite3.Connection] = []
 
-    def find(self, spec: WorkSpec, table: Table, rows: BitMap) -> tuple[Earlier | None, bool]:
+    def find(
+        self, spec: WorkSpec, table: Table, rows: BitMap, read: Read
+    ) -> tuple[Earlier | None, bool]:
         """What earlier runs have answered of these rows (None for nothing), and whether the
-        template has just been looked for. Not for the loop."""
+        template has just been looked for. Not for the loop.
+
+        ``read`` reads what documents hold: it is called if there is anything to be found.
+        """
         name = (spec.step, spec.prefix_hash, tuple(table.files))
         first = name not in self._found
         if first:
-            self._found[name] = self._look(spec, table, rows)
+            self._found[name] = self._look(spec, table, rows, read)
         return self._found[name], first
 
     async def close(self) -> None:
@@ -110,10 +118,11 @@ class EarlierRuns:
             opened.close()
         self._databases, self._open, self._found = [], [], {}
 
-    def _look(self, spec: WorkSpec, table: Table, rows: BitMap) -> Earlier | None:
+    def _look(self, spec: WorkSpec, table: Table, rows: BitMap, read: Read) -> Earlier | None:
         places = list(self._places(spec.prefix_hash))
         if not places:
             return None
+        read(table, rows)
         path = self._directory.scratch / f"earlier-{len(self._databases)}.db"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = _scratch(path)
