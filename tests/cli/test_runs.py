@@ -291,6 +291,7 @@ def test_a_dry_run_shows_prompts_and_works_no_row(apwa: Apwa, tmp_path: Path) ->
     assert ended.returncode == 0, ended.stderr
     assert "Note 1: Peter Miller" in ended.stdout and "Note 3" not in ended.stdout
     assert "20 subtasks" in ended.stdout
+    assert "spent       0 calls" in ended.stderr, "not for a pilot either"
     assert "0 done" in apwa("show", "last").stdout
 
 

@@ -139,16 +139,21 @@ def test_what_is_wrong_is_named_with_its_cell(
     assert not (tmp_path / "inputs" / "t").exists()
 
 
-def test_a_formula_that_was_never_worked_out_is_no_empty_cell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", [b"", b"<v></v>", b"<v/>"])
+def test_a_formula_that_was_never_worked_out_is_no_empty_cell(
+    tmp_path: Path, without: bytes
+) -> None:
     path = tmp_path / "book.xlsx"
     with xlsxwriter.Workbook(str(path)) as book:
         sheet = book.add_worksheet("Data")
         sheet.write_column(0, 0, ["a", 1])
         sheet.write_formula("A3", "=A2*2")
-    raw = tmp_path / "raw.xlsx"  # as other libraries write it: without a value
+    raw = tmp_path / "raw.xlsx"  # as other libraries write it
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(raw, "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b"<f>A2*2</f><v>0</v>", b"<f>A2*2</f>"))
+            new.writestr(
+                name, old.read(name).replace(b"<f>A2*2</f><v>0</v>", b"<f>A2*2</f>" + without)
+            )
     with pytest.raises(BadInput, match="was never worked out") as caught:
         read(raw, tmp_path)
     assert caught.value.where == f"{raw}, cell Data!A3"

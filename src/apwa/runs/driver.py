@@ -169,7 +169,7 @@ class Driver:
             steps = {n: s.model_dump(exclude_defaults=True) for n, s in plan.steps.items()}
             mended = "the user's mended plan" if course.checked else "the user's plan"
             await course.adopt(checked, steps, mended)
-        if self.desk.settings.pilot and course.forecast is None:
+        if self.request.upto != "plan" and self.desk.settings.pilot and course.forecast is None:
             await course.pilot()
         if self.request.upto != "run":
             return Ending("planned")

@@ -65,16 +65,16 @@ def cell_faults(path: Path, sheet: str) -> Faults:
 
 def _look(file: IO[bytes], faults: Faults) -> None:
     cell: list[str] = ["", ""]  # its name and type
-    seen = {"f": False, "v": False}
+    seen = {"f": False, "v": False, "": False}  # formula, value, and whether the value has text
     value: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
         if name == "c":
             cell[:] = [attributes.get("r", "?"), attributes.get("t", "n")]
-            seen.update(f=False, v=False)
+            seen.update({"f": False, "v": False, "": False})
             value.clear()
-        elif name in seen:
+        elif name in ("f", "v"):
             seen[name] = True
 
     def end(tag: str) -> None:
@@ -82,10 +82,12 @@ def _look(file: IO[bytes], faults: Faults) -> None:
             return
         if cell[1] == "e":
             faults.errors.add(cell[0], "".join(value))
-        elif seen["f"] and not seen["v"]:
+        elif seen["f"] and not (seen["v"] and (seen[""] or cell[1] != "n")):
             faults.unknown.add(cell[0], "")
 
     def text(data: str) -> None:
+        if seen["v"] and data.strip():
+            seen[""] = True
         if cell[1] == "e" and seen["v"] and len(value) < 8:
             value.append(data)
 
