@@ -8,7 +8,7 @@ import pytest
 
 import apwa
 from apwa.runs import RunReader, list_runs
-from apwa.vocabulary import RUN, BadInput, Misuse
+from apwa.vocabulary import RUN, BadInput, Misuse, RunFailed
 from tests.runs.plan import PLAN
 
 COUNTED = PLAN.replace(
@@ -50,16 +50,27 @@ async def test_rows_come_before_the_run_ends_and_each_once(plan: Path, tmp_path:
 
 
 def test_leaving_the_loop_stops_the_run_and_keeps_it(plan: Path, tmp_path: Path) -> None:
-    for row in apwa.rows(
+    rows = apwa.rows(
         plan=plan, tables={"notes": notes(60)}, model="practice:latency=300", concurrency=2,
         yes=True, pilot=False, home=tmp_path / "home",
-    ):  # fmt: skip
+    )  # fmt: skip
+    for row in rows:
         assert row["_status"] == "done"
         break
+    assert rows.run.state == "paused" and rows.run.usage.calls >= 1
     (directory,) = list_runs(tmp_path / "home")
     with RunReader(directory) as reader:
         assert reader.ending is not None and reader.ending.state == "paused"
         assert 1 <= reader.journal.counts(RUN, "redact").done < 60
+
+
+def test_a_run_that_stops_before_its_end_says_so(plan: Path, tmp_path: Path) -> None:
+    rows = apwa.rows(
+        plan=plan, tables={"notes": notes(30)}, model="practice", home=tmp_path / "home"
+    )
+    with pytest.raises(RunFailed, match="the plan waits for approval"):
+        list(rows)  # nobody can be asked, and no --yes was given
+    assert rows.run.state == "paused"
 
 
 def test_the_answer_of_a_query_comes_at_the_end(plan: Path, tmp_path: Path) -> None:

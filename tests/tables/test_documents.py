@@ -159,7 +159,7 @@ def test_a_split_that_nothing_has_is_refused(folder: Path, tmp_path: Path) -> No
     with pytest.raises(BadInput, match="nothing here can be split into pages"):
         listed(folder / "receipt.txt", tmp_path, "pages")
     (folder / "t.csv").write_text("a\n1\n")
-    with pytest.raises(BadInput, match="several kinds"):
+    with pytest.raises(BadInput, match="tables are among the documents"):
         listed(folder, tmp_path)
 
 

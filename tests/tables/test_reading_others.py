@@ -174,7 +174,7 @@ def test_sources_that_cannot_be_are_refused_with_what_can(tmp_path: Path) -> Non
     mixed.mkdir()
     (mixed / "a.txt").write_text("x")
     (mixed / "b.csv").write_text("a\n1\n")
-    with pytest.raises(BadInput, match="several kinds"):
+    with pytest.raises(BadInput, match="tables are among the documents"):
         read_table("t", mixed, tmp_path / "into")
 
 
@@ -185,4 +185,4 @@ def test_a_folder_of_texts_may_hold_a_readme_and_says_what_it_left_out(tmp_path:
     (folder / "README").write_text("not a text of ours")
     table = read_table("texts", folder, tmp_path / "in")
     assert table.rows == 1
-    assert table.source.endswith("(1 other files left out)")
+    assert table.source.endswith("(1 other file left out)")

@@ -50,6 +50,10 @@ def test_05_doctor_shows_what_an_endpoint_truly_enforces(cli: Cli) -> None:
     assert sound.code == 0 and "json_schema" in sound.out
     given = cli("doctor", "--model", "practice:costume=strict", "--context", "5000")
     assert "5,000 tokens, as given" in given.out
+    for model in ("practice:html", "http://127.0.0.1:9/v1#m"):  # nothing is said of such a one
+        silent = cli("doctor", "--model", model)
+        assert silent.code == 4 and "answers under a schema" not in silent.out
+        assert "resume" not in silent.out, silent.out
     deaf = cli("doctor", "--model", "practice:costume=ignores")
     assert "takes a schema and does not enforce it" in deaf.out
     form = next(line for line in deaf.out.splitlines() if "answers under a schema" in line)

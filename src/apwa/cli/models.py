@@ -86,8 +86,14 @@ async def _look(configured: RunSettings) -> int:
             traits = await find_out(opened, context=configured.context, thorough=True)
         except ChatFailure as failure:
             print(f"model: {name} does not answer ({failure.kind.value}): {safe(failure.message)}")
-            print(f"  {failure.kind.remedy}")
+            print(f"  {failure.kind.remedy.replace(', then resume', '')}")  # no run goes on here
             return 4
+        else:
+            if not traits.answered:
+                print(f"model: {name} gives no answer")
+                for note in traits.notes:
+                    print(f"  note                    {safe(note)}")
+                return 4
         finally:
             await opened.model.close()
     finally:

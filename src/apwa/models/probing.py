@@ -76,6 +76,7 @@ class EndpointTraits(msgspec.Struct, frozen=True):
         thoughts: Whether its thoughts are shown; they are kept apart from the answer.
         tokens: What the probe itself used.
         notes: What a person should know, in sentences.
+        answered: Whether the probe brought a reply; where not, the rest is what one hopes for.
         widening: How the server is made to serve a larger context, where it serves less than the
             model could; empty where that is not known.
     """
@@ -89,6 +90,7 @@ class EndpointTraits(msgspec.Struct, frozen=True):
     tokens: Tokens = Tokens(reported=False)
     notes: list[str] = []
     widening: str = ""
+    answered: bool = True
 
     @property
     def structured(self) -> Structured:
@@ -139,6 +141,7 @@ async def find_out(
         tokens=reply.tokens if reply is not None else Tokens(reported=False),
         notes=notes,
         widening=_OLLAMA_WIDENING if found.ollama else "",
+        answered=reply is not None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,12 @@ class HttpTransport:
             raise ChatFailure(
                 ErrorKind.TIMEOUT, f"no reply within {timeout_s:g} s of the call"
             ) from None
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+        except aiohttp.ClientConnectorError as error:
+            number = error.os_error.errno
+            why = os.strerror(number) if number else error.os_error
+            words = f"no connection to {error.host}:{error.port}: {why}"
+            raise _unreachable(words, sent=False) from None
+        except aiohttp.InvalidURL as error:
             raise _unreachable(str(error), sent=False) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(f"the connection broke: {error}", sent=True) from None

@@ -15,7 +15,7 @@ from apwa.documents import Split
 from apwa.runs.desk import Desk
 from apwa.runs.settings import TableSource
 from apwa.stores import Fetched, Progress, fetch, is_address, remote_stamp, shown
-from apwa.tables import COPIED, Stop, Table, find_source, frame_table, read_table
+from apwa.tables import COPIED, Stop, Table, find_source, frame_table, left_out, read_table
 from apwa.vocabulary import BadInput, Misuse
 from apwa.vocabulary.events import InputFetched, TableRead, Trouble
 
@@ -103,7 +103,7 @@ async def _from_afar(desk: Desk, source: TableSource) -> tuple[str, Table]:
         ) from error
     if (await asyncio.to_thread(find_source, fetched.source, source.split)).kind in COPIED:
         await asyncio.to_thread(shutil.rmtree, into)  # all of it stands in the snapshot
-    told = f" ({fetched.left_out:,} other files left out)" if fetched.left_out else ""
+    told = left_out(fetched.left_out)
     return fetched.stamp, replace(table, source=place + told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,12 +13,13 @@ from pyroaring import BitMap
 from apwa.runs.aside import Aside
 from apwa.runs.closing import batches_of
 from apwa.runs.directory import RunDirectory
+from apwa.runs.ending import Ending
 from apwa.runs.handle import Run
 from apwa.runs.reading import RunReader
 from apwa.runs.specs import kept_spec
 from apwa.runs.stream import Listener
 from apwa.tables import plain_rows
-from apwa.vocabulary import RUN, Misuse
+from apwa.vocabulary import RUN, Misuse, RunFailed
 from apwa.vocabulary.events import Numbered, RunStarted
 
 _LOOK_EACH_S = 0.3
@@ -28,7 +30,8 @@ class Rows:
     """Iterate it, once, for rows as dicts: done or quarantined, in the order they finish.
 
     An answer that is made by a query or a reduce comes when it is there, as a whole. Whoever leaves
-    the loop before its end stops the run, which is kept and can be resumed.
+    the loop before its end stops the run, which is kept and can be resumed. A run that stops before
+    its own end raises RunFailed after the rows that it has done: who comes to the end has them all.
 
     Args:
         home: Directory of runs.
@@ -43,10 +46,22 @@ class Rows:
 
     @property
     def run(self) -> Run:
-        """The run, once all rows have gone by. Raises what ended it, or Misuse before that."""
+        """The run, once all rows have gone by or the loop was left. Raises what ended it, or Misuse
+        before that."""
         if self._aside is None or not self._aside.wait(0):
             raise Misuse("the run has not ended yet", "rows", "Iterate to the end first.")
-        return self._aside.result()
+        try:
+            return self._aside.result()
+        except asyncio.CancelledError:
+            return self._left()
+
+    def _left(self) -> Run:
+        """The run of which the caller has left the loop."""
+        if self._directory is None:
+            raise Misuse("the run was left before it had begun", "rows")
+        with RunReader(self._directory) as reader:
+            ending = reader.ending or Ending("stopped")
+            return Run(self._directory, ending, reader.journal.spent())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._aside is not None:
@@ -59,7 +74,11 @@ class Rows:
                     reader = RunReader(self._directory)
                 if reader is not None:
                     yield from self._finished(reader)
-            yield from self._rest(self._aside.result())
+            run = self._aside.result()
+            yield from self._rest(run)
+            if run.state != "done":
+                e = run.ending
+                raise RunFailed(f"the run is {e.state}: {e.reason}", run.id, e.remedy)
         finally:
             self._aside.cancel()
             if reader is not None:

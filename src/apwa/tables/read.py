@@ -25,7 +25,7 @@ from apwa.tables.kinds_of_text import TextKinds, typed
 from apwa.tables.listing import WITH_REASONS, Listing
 from apwa.tables.places import at
 from apwa.tables.row_keys import check_keys, check_sensitive
-from apwa.tables.sources import FOREIGN, Source, find_source
+from apwa.tables.sources import FOREIGN, Source, find_source, left_out
 from apwa.tables.table import Table, write_table
 from apwa.vocabulary import BadInput
 
@@ -60,7 +60,7 @@ def read_table(
     Raises BadInput with file, line and column for whatever is wrong.
     """
     found = find_source(source, split)
-    told = f" ({found.left_out:,} other files left out)" if found.left_out else ""
+    told = left_out(found.left_out)
     if found.kind in FOREIGN:
         table = foreign_table(name, found.kind, found.files[0], found.part, into, stop)
     elif found.kind == "documents":

@@ -154,6 +154,13 @@ def _of_one_kind(source: str, files: list[Path], base: Path, split: Split) -> So
         as_documents and all(kind_of(path.name, data=True) for path in files)
     ):
         return Source("documents", ordered, base)
+    tables = kinds.keys() - {"text", "documents"}
+    if len(kinds) > 1 and len(tables) < len(kinds):
+        odd = min(str(path) for path in files if _kind(path) in tables)
+        raise BadInput(
+            f"tables are among the documents here: {odd}", source,
+            "Leave them out by a glob, or read all by their records: --split records.",
+        )  # fmt: skip
     if len(kinds) > 1:
         words = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(kinds.items(), key=str))
         raise BadInput(
@@ -162,6 +169,11 @@ def _of_one_kind(source: str, files: list[Path], base: Path, split: Split) -> So
             "Name one kind by a glob, such as 'folder/**/*.md'.",
         )
     return Source(str(next(iter(kinds))), ordered, base)
+
+
+def left_out(count: int) -> str:
+    """What is said of other files in a folder, after its name."""
+    return f" ({count:,} other file{'s' if count > 1 else ''} left out)" if count else ""
 
 
 def has_parts(source: str | Path, split: Split) -> bool:

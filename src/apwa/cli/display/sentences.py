@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.words import safe
 from apwa.vocabulary import Usage
@@ -40,6 +42,8 @@ _LIMITS = {
     "rows": "the rows that are left set the pace",
     "cpu": "this machine sets the pace",
 }
+
+_LEFT_OUT = re.compile(r" \(([\d,]+ other files? left out)\)$")
 
 
 def one_line(text: str, clip: int = _CLIP) -> str:
@@ -116,7 +120,9 @@ def event_words(before: Picture, event: Event) -> str:
             model = PRACTICE if e.practice else ", ".join(one_line(m, 60) for m in e.models)
             return f"run {one_line(e.run)} {again} with {model}"
         case TableRead() as e:
-            return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns"
+            left = _LEFT_OUT.search(e.source)
+            told = f"; {left[1]}" if left else ""
+            return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns{told}"
         case InputFetched() as e:
             return _fetched_words(e) if e.files == e.all_files else ""
         case FilesRead() as e:
