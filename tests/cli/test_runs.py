@@ -283,6 +283,22 @@ def test_limit_and_rows_leave_the_rest_skipped(apwa: Apwa, tmp_path: Path) -> No
     assert done == [3, 17]
 
 
+def test_the_stats_of_all_rows_add_up_to_what_was_spent(apwa: Apwa, tmp_path: Path) -> None:
+    """Those that the pilot has answered, and one that shares another's answer, too."""
+    rows = [{"id": n, "text": f"Note {n}: Peter Miller called."} for n in range(1, 31)]
+    rows.append({"id": 31, "text": rows[4]["text"]})
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = apwa(
+        "run", "plan.yaml", "-t", "notes=notes.jsonl", "-m", "practice", "--yes", "--with-stats",
+        "-o", "out.jsonl",
+    )  # fmt: skip
+    assert "spent       30 calls" in ended.stderr, ended.stderr
+    out = read_rows(tmp_path / "out.jsonl")
+    assert sum(row["_attempts"] for row in out) == 30
+    assert sorted(row["_attempts"] for row in out)[:2] == [0, 1]
+    assert all(row["_model"] == "apwa-practice" for row in out if row["_attempts"])
+
+
 def test_a_dry_run_shows_prompts_and_works_no_row(apwa: Apwa, tmp_path: Path) -> None:
     write_notes(tmp_path / "notes.jsonl", 20)
     ended = apwa(

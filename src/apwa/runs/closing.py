@@ -18,7 +18,7 @@ from pyroaring import BitMap
 from apwa.journal import JournalReader, StoredResult
 from apwa.plan import answer_schema, answers_to_arrow
 from apwa.tables import Table, write_table
-from apwa.vocabulary import WorkSpec
+from apwa.vocabulary import PILOT, WorkSpec
 
 HIDDEN = "(hidden: the step reads sensitive columns)"
 STATUS = "_status"
@@ -175,13 +175,17 @@ def with_stats(
 ) -> Iterator[pa.RecordBatch]:
     """The table's batches with attempts, model, tokens and cost (US dollars) beside each row.
 
-    What nobody has counted is null; a call of unknown outcome counts with its bound, as in caps.
+    What nobody has counted is null; a call of unknown outcome counts with its bound, as in caps. An
+    answer of the pilot's counts with the first row that has it; a row that shares another's, or an
+    earlier run's, made no attempt.
     """
     results = _Cursor(reader.results(scope, step))
+    piloted = {r.reuse_key: r for r in reader.results(PILOT, step) if r.kind is None}
     schema = pa.schema([*table.schema, *STATS])
     for first, batch in table.batches():
         found = results.up_to(first, first + batch.num_rows)
-        usages = [None if r is None else _usage(r) for r in found]
+        made = [r if r is None or r.attempts else piloted.pop(r.reuse_key, r) for r in found]
+        usages = [None if r is None else _usage(r) for r in made]
         stats = pa.RecordBatch.from_pylist(
             [dict(zip(STATS.names, u or (None,) * 4, strict=True)) for u in usages], schema=STATS
         )
