@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -92,3 +93,17 @@ def test_force_allows_an_existing_file(tmp_path: Path) -> None:
 def test_quarantined_rows_go_beside_the_answer() -> None:
     assert quarantine_path(Path("x/out.parquet")) == Path("x/out.quarantined.parquet")
     assert quarantine_path(Path("out.csv"), "tag") == Path("out.quarantined.tag.csv")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_no_byte_is_lost_where_bytes_have_no_place(tmp_path: Path, ending: str) -> None:
+    values = [b"plain text", b"\xff\x00\xfe"]
+    batch = pa.record_batch({"data": pa.array(values, pa.binary())})
+    path = tmp_path / f"a.{ending}"
+    write_answer(iter([batch]), batch.schema, path)
+    if ending == "jsonl":
+        found = [json.loads(line)["data"] for line in path.read_text().splitlines()]
+    else:
+        found = path.read_text().splitlines()[1:]
+    assert "plain text" in found[0]
+    assert base64.b64decode(found[1].strip('"').removeprefix("data:;base64,")) == values[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import decimal
@@ -309,7 +310,8 @@ def key_text(values: Sequence[Any]) -> str:
 
 
 def plain_rows(batch: pa.RecordBatch, columns: Sequence[str]) -> list[Values]:
-    """Rows as plain values that JSON can hold: dates as ISO text, decimals and bytes as text."""
+    """Rows as plain values that JSON can hold: dates as ISO text, decimals as text, bytes too, or
+    as a data URL where they are none."""
     if not columns:
         return [[] for _ in range(batch.num_rows)]
     lists: list[list[Any]] = []
@@ -364,7 +366,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:  # nothing of it is lost: RFC 2397
+            return f"data:;base64,{base64.b64encode(value).decode()}"
     if isinstance(value, decimal.Decimal):
         return str(value)
     return str(value)
