@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -183,6 +184,46 @@ def test_pages_and_records_are_counted_and_read_in_blocks(readers: Readers, tmp_
     items, _ = parts(readers, tmp_path / "a.txt", split="records", parts=3)
     assert [item.text for item in items] == ["one", None, "three"]
     assert "no UTF-8: byte 0xff" in items[1].reason
+
+
+def test_no_cell_is_lost_under_names_that_repeat_or_are_missing(
+    readers: Readers, tmp_path: Path
+) -> None:
+    rows = [
+        ["name", "phone", "phone", "", "phone 2", "column 8"],
+        ["Ann", "1", "2", "3", "4", "5", "6", "7"],
+        ["Bob", "", "", "", "", ""],
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    (tmp_path / "a.xlsx").write_bytes(xlsx(rows))
+    for name in ("a.csv", "a.xlsx"):
+        items, _ = parts(readers, tmp_path / name, split="records", parts=2)
+        assert [json.loads(item.text or "") for item in items] == [
+            {
+                "name": "Ann", "phone": "1", "phone 3": "2", "column 4": "3", "phone 2": "4",
+                "column 8": "5", "column 7": "6", "column 8 2": "7",
+            },
+            {"name": "Bob", "phone": "", "phone 3": "", "phone 2": "", "column 8": ""},
+        ]  # fmt: skip
+
+
+def test_a_sheet_s_header_stands_below_its_title(readers: Readers, tmp_path: Path) -> None:
+    for name, rows, records in (
+        (
+            "a.xlsx",
+            [["Sales", ""], ["", ""], ["item", "n"], ["tea", "3"]],
+            [{"item": "tea", "n": "3"}],
+        ),
+        (
+            "b.xlsx",
+            [["item"], ["tea"], ["milk", "sour"]],
+            [{"item": "tea"}, {"item": "milk", "column 2": "sour"}],
+        ),
+    ):
+        (tmp_path / name).write_bytes(xlsx(rows))
+        items, _ = parts(readers, tmp_path / name, split="records", parts=len(records))
+        assert [json.loads(item.text or "") for item in items] == records
+        assert counted(readers, tmp_path / name, "records") == len(records)
 
 
 def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +40,7 @@ _ESCAPED = re.compile(r"\\([!-'*-/:-<>-@\[-`{-~])")  # before ( ) = it leaves a 
 _LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
 _DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 _LINES = [f"{{urn:oasis:names:tc:opendocument:xmlns:text:1.0}}{name}" for name in "hp"]
+_MOST_TITLES = 20  # rows above the header
 _FROM = b"From "
 
 
@@ -135,12 +136,24 @@ def _line(element: ElementTree.Element) -> str:
 
 
 def _rows(path: Path, asked: Asked) -> Iterator[str]:
-    """The rows of all sheets, each as a JSON object under its sheet's first row."""
+    """The rows of all sheets, each as a JSON object under its sheet's header."""
     for table in _extracted(path.read_bytes(), asked.type).tables:
-        header, *rows = table.cells or [[]]
-        for row in rows:
+        rows = table.cells or [[]]
+        at = _header(rows)
+        for row in rows[at + 1 :]:
             if any(row):
-                yield row_text(header, row)
+                yield row_text(rows[at], row)
+
+
+def _header(rows: Sequence[Sequence[str]]) -> int:
+    """Where the header stands: in the first row, or below a title, a row of one cell.
+
+    One wide row among narrow ones is no header.
+    """
+    wide = [sum(map(bool, row)) > 1 for row in rows]
+    at = wide.index(True) if True in wide[:_MOST_TITLES] else 0
+    below = [wide[n] for n in range(at + 1, len(rows)) if any(rows[n])]
+    return at if sum(below) * 2 > len(below) else 0
 
 
 def _mbox(path: Path, asked: Asked) -> Iterator[Item]:

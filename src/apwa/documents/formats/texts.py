@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -92,10 +94,35 @@ def _rows(file: BinaryIO, type_: str) -> Iterator[str]:
         raise Unreadable("the file is no UTF-8") from error
 
 
-def row_text(header: list[str], row: list[str]) -> str:
-    """A row as a JSON object; cells beyond the header are numbered."""
-    names = [*header, *(str(n) for n in range(len(header) + 1, len(row) + 1))]
-    return msgspec.json.encode(dict(zip(names, row, strict=False))).decode()
+def row_text(header: Sequence[str], row: Sequence[str]) -> str:
+    """A row as a JSON object, each cell under a name of its own.
+
+    An empty cell stands under a name of the header only.
+    """
+    names = _names(tuple(header), max(len(header), len(row)))
+    named = len(header)
+    cells = {
+        name: cell
+        for at, (name, cell) in enumerate(zip(names, row, strict=False))
+        if cell or (at < named and header[at].strip())
+    }
+    return msgspec.json.encode(cells).decode()
+
+
+@lru_cache(maxsize=4)
+def _names(header: tuple[str, ...], width: int) -> list[str]:
+    """A name for each column: the header's, else one by its place; none stands twice."""
+    given = set(header)
+    names: dict[str, None] = {}
+    times: Counter[str] = Counter()
+    for number in range(1, width + 1):
+        said = header[number - 1] if number <= len(header) else ""
+        base = name = said if said.strip() else f"column {number}"
+        while name in names or (name != said and name in given):
+            times[base] += 1
+            name = f"{base} {times[base] + 1}"
+        names[name] = None
+    return list(names)
 
 
 def _path(asked: Asked) -> Path:
