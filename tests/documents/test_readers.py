@@ -122,23 +122,68 @@ def test_formats_of_former_years_and_of_others_become_text(readers: Readers) -> 
     assert "| Zürich box | 7 |" in text(readers, SAMPLES / "prices.xls")
 
 
+MATHS = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+EQUATION = f'</w:t></w:r><m:oMath xmlns:m="{MATHS}"><m:r><m:t>x</m:t></m:r></m:oMath><w:r><w:t>'
+TABLE = (
+    "</w:t></w:r></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:tc></w:tr>"
+    "</w:tbl><w:p><w:r><w:t>"
+)
+HTML = (
+    "<p>{}</p>", "<h2>{}</h2>", "<ul><li>{}</li></ul>", "<p>a <b>{}</b></p>", "<pre>{}</pre>",
+    "<p>a <code>{}</code></p>", '<a href="http://example.com/{}">b</a>', '<a href="/a">{}</a>',
+    '<img alt="{}" src="a.png">', "<table><tr><th>a</th></tr><tr><td>{}</td></tr></table>",
+    '<form><input name="a" value="{}"></form>',
+)  # fmt: skip
+
+
 @settings(max_examples=60)
 @given(st.text(st.sampled_from("ab 7é漢😀&<>\"'`*_~|\\#[](){}!+-.=^$%@/:;,?\t"), max_size=20))
-def test_no_character_of_an_office_document_is_lost_or_escaped(
+def test_no_character_of_a_document_is_lost_or_escaped(
     readers: Readers, tmp_path_factory: pytest.TempPathFactory, words: str
 ) -> None:
     """Signs that XML or Markdown give a meaning to, too: quotes are held to what is read here."""
     words = f"x{words}y"
     folder = tmp_path_factory.getbasetemp()
+    xml = escape(words)
+    pages = [
+        (f"signs{at}.html", form.format(xml).encode())
+        for at, form in enumerate(HTML)
+        if "http" not in form or not set(words) & set("`é漢😀")  # which are no part of an address
+    ]
     for name, data in (
-        ("signs.docx", docx([escape(words)])),
-        ("signs.pptx", pptx([escape(words)])),
-        ("signs.odt", odf("text", f"<text:p>{escape(words)}</text:p>")),
-        ("signs.xlsx", xlsx([["said"], [escape(words)]])),
+        ("signs.docx", docx([xml])),
+        ("accent.docx", docx([xml, "e\u0301"])),
+        ("split.docx", docx([xml, "e</w:t></w:r><w:r><w:t>\u0301"])),
+        ("equation.docx", docx([xml, EQUATION])),
+        ("table.docx", docx(["a", TABLE.format(xml)])),
+        ("signs.pptx", pptx([xml])),
+        ("signs.odt", odf("text", f"<text:p>{xml}</text:p>")),
+        ("signs.xlsx", xlsx([["said"], [xml]])),
+        *pages,
     ):
         (folder / name).write_bytes(data)
         read = text(readers, folder / name)
         assert " ".join(words.split()) in " ".join(read.split()), (name, read)
+
+
+def test_a_letter_and_its_accent_as_two_characters_cost_no_structure(
+    readers: Readers, tmp_path: Path
+) -> None:
+    (tmp_path / "a.docx").write_bytes(docx(["cafe\u0301 a\\*b", TABLE.format("tea")]))
+    read = text(readers, tmp_path / "a.docx")
+    assert "café a\\*b" in read and "| tea |" in read
+
+
+def test_nothing_that_a_page_shows_is_left_out(readers: Readers, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        "<nav>Way</nav><header>Head</header><form>Name <input value='Ann'> <input type=hidden"
+        " value=secret><textarea>Long</textarea><button>Send</button></form><p>(data: 2019)"
+        " <a href='data:text/plain,long'>link</a></p><footer>Foot</footer>"
+    )
+    read = text(readers, tmp_path / "a.html")
+    for words in ("Way", "Head", "Name", "Ann", "Long", "Send", "Foot", "(data: 2019) [link]()"):
+        assert words in read
+    assert "secret" not in read
 
 
 def test_what_is_attached_to_a_mail_is_named_and_not_read(readers: Readers, tmp_path: Path) -> None:

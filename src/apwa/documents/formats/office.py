@@ -10,11 +10,15 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from unicodedata import normalize
 from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
 
 import xberg as xb
 
 from apwa.documents.formats import Unreadable
+from apwa.documents.formats.markdown import SAVE_BRACKETS, unescaped
+from apwa.documents.formats.package import opened, rewritten
 from apwa.documents.formats.texts import row_text
 from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
 
@@ -36,7 +40,9 @@ _TYPES = {
     "msg": _VENDOR + "ms-outlook",
 }
 _PLAIN = ("eml", "msg", "doc", "ppt")  # the last two have no structure that it could see
-_ESCAPED = re.compile(r"\\([!-'*-/:-<>-@\[-`{-~])")  # before ( ) = it leaves a backslash alone
+_PACKAGES = ("docx", "odt", "xlsx", "ods", "pptx")
+_TARGET = re.compile(r"(?<!\\)\]\([^()\s]+\)")  # of a link: xberg leaves it as in the XML
+_SINGLE = re.compile(r"[^<>=]+")  # signs of XML that an accent would change
 _LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
 _DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 _LINES = [f"{{urn:oasis:names:tc:opendocument:xmlns:text:1.0}}{name}" for name in "hp"]
@@ -99,11 +105,41 @@ def _extracted(
 
 def _text(data: bytes, type_: str) -> str:
     """The whole text; a character of the document stands in it as it is, not escaped."""
-    plain = type_ in _PLAIN
-    text = _extracted(data, type_, plain=plain).content.strip()
+    if type_ in _PLAIN:
+        return _bounded(_extracted(data, type_, plain=True).content.strip())
+    document = _extracted(data, type_)
+    if _is_bare(document) and type_ in _PACKAGES:
+        with opened(data, type_) as package:
+            document = _extracted(rewritten(package, _composed), type_)
+    text = _bounded(document.content.strip())
+    if _is_bare(document):
+        return text
+    if type_ == "docx":
+        text = _TARGET.sub(lambda found: unescape(found[0], {"&quot;": '"', "&apos;": "'"}), text)
+    return unescaped(text, SAVE_BRACKETS)
+
+
+def _is_bare(document: xb.ExtractedDocument) -> bool:
+    """Whether it has fallen back to text without structure, in which nothing is escaped.
+
+    It does so where a letter and its accent are two characters, which it makes one.
+    """
+    warnings = document.processing_warnings or ()
+    return any(warning.source == "output_format" for warning in warnings)
+
+
+def _composed(name: str, data: bytes) -> tuple[str, bytes]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return name, data
+    return name, _SINGLE.sub(lambda found: normalize("NFC", found[0]), text).encode()
+
+
+def _bounded(text: str) -> str:
     if len(text) > MOST_TEXT:
         raise Unreadable(f"the document has more than {MOST_TEXT:,} characters")
-    return text if plain else _ESCAPED.sub(r"\1", text)
+    return text
 
 
 def _slides(path: Path, type_: str) -> list[str]:
