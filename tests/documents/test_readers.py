@@ -128,6 +128,7 @@ TABLE = (
     "</w:t></w:r></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:tc></w:tr>"
     "</w:tbl><w:p><w:r><w:t>"
 )
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 HTML = (
     "<p>{}</p>", "<h2>{}</h2>", "<ul><li>{}</li></ul>", "<p>a <b>{}</b></p>", "<pre>{}</pre>",
     "<p>a <code>{}</code></p>", '<a href="http://example.com/{}">b</a>', '<a href="/a">{}</a>',
@@ -145,10 +146,13 @@ def test_no_character_of_a_document_is_lost_or_escaped(
     words = f"x{words}y"
     folder = tmp_path_factory.getbasetemp()
     xml = escape(words)
+    odd = set(
+        "`é漢😀"
+    )  # an address has none of them, and an accent grave in an alt looks like code
     pages = [
         (f"signs{at}.html", form.format(xml).encode())
         for at, form in enumerate(HTML)
-        if "http" not in form or not set(words) & set("`é漢😀")  # which are no part of an address
+        if not (odd & set(words) and form.startswith(('<a href="http', "<img")))
     ]
     for name, data in (
         ("signs.docx", docx([xml])),
@@ -172,6 +176,40 @@ def test_a_letter_and_its_accent_as_two_characters_cost_no_structure(
     (tmp_path / "a.docx").write_bytes(docx(["cafe\u0301 a\\*b", TABLE.format("tea")]))
     read = text(readers, tmp_path / "a.docx")
     assert "café a\\*b" in read and "| tea |" in read
+
+
+def test_slides_stand_in_their_order_with_their_notes(readers: Readers, tmp_path: Path) -> None:
+    (tmp_path / "a.pptx").write_bytes(
+        pptx(["First", "Second", "Third"], order=(3, 1), notes={1: "Say a\\*b"})
+    )
+    assert text(readers, tmp_path / "a.pptx") == "## Third\n\n## First\n\nNotes:\n\nSay a\\*b"
+    assert counted(readers, tmp_path / "a.pptx", "pages") == 2
+    items, _ = parts(readers, tmp_path / "a.pptx", split="pages", parts=2)
+    assert [item.text for item in items] == ["Third", "First\n\nNotes:\nSay a\\*b"]
+
+
+def test_headers_and_footers_stand_around_the_text_once(readers: Readers, tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(
+        docx(["Dear Ann"], header1="Acme &amp; Co", header2="Acme &amp; Co", footer1="Page 1")
+    )
+    assert text(readers, tmp_path / "a.docx") == "Acme & Co\n\nDear Ann\n\nPage 1"
+    header, footer = (
+        f"<style:{name}><text:p>{name}<text:tab/>1</text:p></style:{name}>"
+        for name in ("header", "footer")
+    )
+    (tmp_path / "a.odt").write_bytes(
+        odf("text", "<text:p>Dear Ann</text:p>", header + footer + header)
+    )
+    assert text(readers, tmp_path / "a.odt") == "header\t1\n\nDear Ann\n\nfooter\t1"
+    entities = '<!DOCTYPE x [<!ENTITY a "b">]>' + "<x>&a;</x>"
+    reason = why(readers, tmp_path / "b.odt", odf("text", "<text:p>a</text:p>", whole=entities))
+    assert reason == "the file cannot be read as odt: it declares entities"
+
+
+def test_white_space_of_a_slide_is_kept(readers: Readers, tmp_path: Path) -> None:
+    line = '<text:p>a<text:line-break/>b<text:tab/>c<text:s text:c="3"/>d</text:p>'
+    (tmp_path / "a.odp").write_bytes(odf("presentation", f"<draw:page>{line}</draw:page>"))
+    assert text(readers, tmp_path / "a.odp") == "a\nb\tc   d"
 
 
 def test_nothing_that_a_page_shows_is_left_out(readers: Readers, tmp_path: Path) -> None:
@@ -279,6 +317,12 @@ def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: 
         ("c.pdf", b"", "no PDF, or a broken one"),
         ("a.docx", garbage, "cannot be read as docx"),
         ("b.docx", docx(["x" * 1000])[:300], "cannot be read as docx"),
+        ("c.docx", OLE + "EncryptedPackage".encode("utf-16-le"), "encrypted: it opens with a pass"),
+        (
+            "d.docx",
+            (SAMPLES / "letter.doc").read_bytes(),
+            "no docx but of an older format, as .doc",
+        ),
         ("a.odp", garbage, "cannot be read as odp"),
         ("b.odp", odf("presentation", "<draw:page>"), "cannot be read as odp: mismatched tag"),
         ("c.odp", odf("presentation", "A" * (33 << 20)), "unpacks to more than is taken"),

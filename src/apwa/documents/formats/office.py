@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 from unicodedata import normalize
-from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
 import xberg as xb
 
 from apwa.documents.formats import Unreadable
+from apwa.documents.formats.margins import within_margins
 from apwa.documents.formats.markdown import SAVE_BRACKETS, unescaped
+from apwa.documents.formats.opendocument import drawn
 from apwa.documents.formats.package import opened, rewritten
+from apwa.documents.formats.slides import in_order
 from apwa.documents.formats.texts import row_text
 from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
 
@@ -40,12 +40,13 @@ _TYPES = {
     "msg": _VENDOR + "ms-outlook",
 }
 _PLAIN = ("eml", "msg", "doc", "ppt")  # the last two have no structure that it could see
+_OLE = b"\xd0\xcf\x11\xe0"  # a container of former years, also of what is encrypted
+_ZIPPED = ("docx", "xlsx", "pptx")
 _PACKAGES = ("docx", "odt", "xlsx", "ods", "pptx")
 _TARGET = re.compile(r"(?<!\\)\]\([^()\s]+\)")  # of a link: xberg leaves it as in the XML
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
 _SINGLE = re.compile(r"[^<>=]+")  # signs of XML that an accent would change
 _LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
-_DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
-_LINES = [f"{{urn:oasis:names:tc:opendocument:xmlns:text:1.0}}{name}" for name in "hp"]
 _MOST_TITLES = 20  # rows above the header
 _FROM = b"From "
 
@@ -63,9 +64,9 @@ def read(asked: Asked) -> Iterator[Item]:
         for number, text in enumerate(rows, asked.first):
             yield Item(number, text)
     elif asked.type == "odp":
-        yield Item(asked.first, "\n\n".join(_drawn(path)))
+        yield Item(asked.first, _bounded("\n\n".join(drawn(path.read_bytes()))))
     else:
-        yield Item(asked.first, _text(path.read_bytes(), asked.type))
+        yield Item(asked.first, _text(_data(path, asked.type), asked.type))
 
 
 def count(asked: Asked) -> Counted:
@@ -103,20 +104,33 @@ def _extracted(
     return document
 
 
+def _data(path: Path, type_: str) -> bytes:
+    data = path.read_bytes()
+    if data.startswith(_OLE) and type_ in _ZIPPED:
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Unreadable("the file is encrypted: it opens with a password only")
+        raise Unreadable(f"the file is no {type_} but of an older format, as .{type_[:-1]}")
+    return data
+
+
 def _text(data: bytes, type_: str) -> str:
     """The whole text; a character of the document stands in it as it is, not escaped."""
     if type_ in _PLAIN:
         return _bounded(_extracted(data, type_, plain=True).content.strip())
+    if type_ == "pptx":
+        data = in_order(data)
     document = _extracted(data, type_)
     if _is_bare(document) and type_ in _PACKAGES:
         with opened(data, type_) as package:
             document = _extracted(rewritten(package, _composed), type_)
-    text = _bounded(document.content.strip())
-    if _is_bare(document):
-        return text
-    if type_ == "docx":
-        text = _TARGET.sub(lambda found: unescape(found[0], {"&quot;": '"', "&apos;": "'"}), text)
-    return unescaped(text, SAVE_BRACKETS)
+    text = document.content.strip()
+    if not _is_bare(document):
+        if type_ == "docx":
+            text = _TARGET.sub(lambda found: unescape(found[0], _QUOTES), text)
+        text = unescaped(text, SAVE_BRACKETS)
+    if type_ in ("docx", "odt"):
+        text = within_margins(text, data, type_)
+    return _bounded(text)
 
 
 def _is_bare(document: xb.ExtractedDocument) -> bool:
@@ -144,36 +158,15 @@ def _bounded(text: str) -> str:
 
 def _slides(path: Path, type_: str) -> list[str]:
     if type_ == "odp":
-        return _drawn(path)
-    slides = _extracted(
-        path.read_bytes(), "pptx", plain=True, pages=xb.PageConfig(extract_pages=True)
-    ).pages
+        return drawn(path.read_bytes())
+    data = in_order(_data(path, type_))
+    slides = _extracted(data, "pptx", plain=True, pages=xb.PageConfig(extract_pages=True)).pages
     return [slide.content.strip() for slide in slides or ()]
-
-
-def _drawn(path: Path) -> list[str]:
-    """The text of each slide of an OpenDocument presentation, which xberg does not tell apart.
-
-    Source: OpenDocument 1.3, part 3: draw:page (10.2.4), text:h and text:p (5.1).
-    """
-    try:
-        with zipfile.ZipFile(path) as package, package.open("content.xml") as content:
-            data = content.read(MOST_TEXT + 1)
-        if len(data) > MOST_TEXT:
-            raise Unreadable("the file cannot be read as odp: it unpacks to more than is taken")
-        slides = ElementTree.fromstring(data).iter(f"{_DRAW}page")
-        return ["\n".join(filter(None, map(_line, slide.iter()))) for slide in slides]
-    except (OSError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, SyntaxError) as error:
-        raise Unreadable(f"the file cannot be read as odp: {str(error)[:300]}") from error
-
-
-def _line(element: ElementTree.Element) -> str:
-    return "".join(element.itertext()).strip() if element.tag in _LINES else ""
 
 
 def _rows(path: Path, asked: Asked) -> Iterator[str]:
     """The rows of all sheets, each as a JSON object under its sheet's header."""
-    for table in _extracted(path.read_bytes(), asked.type).tables:
+    for table in _extracted(_data(path, asked.type), asked.type).tables:
         rows = table.cells or [[]]
         at = _header(rows)
         for row in rows[at + 1 :]:

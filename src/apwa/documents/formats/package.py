@@ -14,6 +14,9 @@ from apwa.documents.messages import MOST_TEXT
 
 _MOST_BYTES = 4 * MOST_TEXT  # of all parts that are written anew
 
+Change = Callable[[str, bytes], tuple[str, bytes] | None]
+"""A part's new name and content, or None where it is left out."""
+
 
 class _Builder(ElementTree.TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
@@ -39,7 +42,7 @@ def parsed(data: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
 
 
-def rewritten(package: zipfile.ZipFile, change: Callable[[str, bytes], tuple[str, bytes]]) -> bytes:
+def rewritten(package: zipfile.ZipFile, change: Change) -> bytes:
     """The package with its XML parts renamed and changed; it loses all others, as pictures."""
     out = io.BytesIO()
     left = _MOST_BYTES
@@ -48,7 +51,8 @@ def rewritten(package: zipfile.ZipFile, change: Callable[[str, bytes], tuple[str
             if name == "mimetype" or name.endswith((".xml", ".rels")):
                 data = _bytes(package, name, left)
                 left -= len(data)
-                written.writestr(*change(name, data))
+                if (changed := change(name, data)) is not None:
+                    written.writestr(*changed)
     return out.getvalue()
 
 
