@@ -129,6 +129,20 @@ def mbox(mails: Sequence[bytes]) -> bytes:
     return b"\n".join(b"From ann@example.com Mon Jan  1 10:00:00 2024\n" + one for one in mails)
 
 
+def pdf(objects: Sequence[bytes], trailer: bytes = b"") -> bytes:
+    """Objects numbered from 1, the first of them the catalogue."""
+    data, places = b"%PDF-1.4\n", list[int]()
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    size = len(objects) + 1
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return data + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n"
+        b"%d\n%%%%EOF\n" % (size, table, size, trailer, len(data))
+    )
+
+
 def scan(path: Path, pages: int = 1) -> None:
     """A PDF without a letter in it: pictures of pages."""
     from PIL import Image

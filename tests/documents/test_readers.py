@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
 from apwa.documents.readers import Closed
-from tests.documents.made import SAMPLES, docx, mail, mbox, odf, pptx, scan, xlsx
+from tests.documents.made import SAMPLES, docx, mail, mbox, odf, pdf, pptx, scan, xlsx
 
 
 def asked(path: Path, **more: object) -> Asked:
@@ -340,6 +340,23 @@ def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: 
     assert parts(readers, tmp_path / "pipe.txt")[1] == "this is no ordinary file"
 
 
+def test_what_stands_in_the_fields_of_a_pdf_is_text(readers: Readers, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(_form(b"BT /F1 12 Tf 20 80 Td (Applicant) Tj ET"))
+    values = "name: Ann Müller\ntick: Yes\nnote:"
+    assert text(readers, tmp_path / "a.pdf") == "Applicant\n\n" + values
+    (tmp_path / "b.pdf").write_bytes(_form(b""))
+    assert text(readers, tmp_path / "b.pdf") == values
+    (tmp_path / "c.pdf").write_bytes(_form(b"10 10 50 50 re f"))
+    items, _ = parts(readers, tmp_path / "c.pdf", split="pages", parts=1)
+    assert items[0].text == values and len(items[0].pictures) == 1
+
+
+def test_a_hyphen_at_the_end_of_a_line_of_a_pdf_is_one(readers: Readers, tmp_path: Path) -> None:
+    lines = b"BT /F1 12 Tf 20 80 Td (a docu-) Tj 0 -14 Td (ment of) Tj ET"
+    (tmp_path / "a.pdf").write_bytes(_form(lines))
+    assert text(readers, tmp_path / "a.pdf").startswith("a docu-\nment of")
+
+
 def test_an_encrypted_pdf_says_so(readers: Readers, tmp_path: Path) -> None:
     assert "encrypted: it opens with a password only" in why(
         readers, tmp_path / "a.pdf", _encrypted()
@@ -448,6 +465,22 @@ def _png(width: int, height: int) -> bytes:
     )
 
 
+def _form(content: bytes) -> bytes:
+    """A PDF with three fields: of text, to tick, and one that is empty."""
+    place = b"/Type /Annot /Subtype /Widget /Rect [10 10 90 30] /P 3 0 R"
+    return pdf([
+        b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [6 0 R 7 0 R 8 0 R] >> >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 100 100] /Contents 4 0 R /Annots [6 0 R"
+        b" 7 0 R 8 0 R] /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< " + place + b" /FT /Tx /T (name) /V (Ann M\xfcller) >>",
+        b"<< " + place + b" /FT /Btn /T (tick) /V /Yes /AS /Yes >>",
+        b"<< " + place + b" /FT /Tx /T (note) >>",
+    ])  # fmt: skip
+
+
 def _encrypted() -> bytes:
     """A PDF whose key nobody knows: its password's check values are made up."""
     objects = [
@@ -460,12 +493,4 @@ def _encrypted() -> bytes:
         + b"42" * 32
         + b"> /P -4 >>",
     ]
-    data, places = b"%PDF-1.4\n", list[int]()
-    for number, body in enumerate(objects, 1):
-        places.append(len(data))
-        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    return data + (
-        b"xref\n0 5\n0000000000 65535 f \n" + table + b"trailer\n<< /Size 5 /Root 1 0 R /Encrypt"
-        b" 4 0 R /ID [<00> <00>] >>\nstartxref\n%d\n%%%%EOF\n" % len(data)
-    )
+    return pdf(objects, b"/Encrypt 4 0 R /ID [<00> <00>]")
