@@ -234,6 +234,63 @@ def test_what_is_attached_to_a_mail_is_named_and_not_read(readers: Readers, tmp_
     assert "It has left." in read and "list.txt" in read and "seven" not in read
 
 
+@pytest.mark.parametrize("encoding", ["8bit", "quoted-printable", "base64"])
+def test_mails_are_read_in_the_letters_they_are_written_in(
+    readers: Readers, tmp_path: Path, encoding: str
+) -> None:
+    for charset, words in (
+        ("utf-8", "Grüße — 你好"), ("iso-8859-1", "Grüße"), ("windows-1252", "5 € „gut“"),
+        ("koi8-r", "Привет"), ("gb2312", "你好"), ("iso-2022-jp", "こんに"), ("shift_jis", "に"),
+    ):  # fmt: skip
+        message = EmailMessage()
+        message["Subject"], message["From"] = words, "Jörg Müller <j@example.com>"
+        message.set_content(words, charset=charset, cte=encoding)
+        (tmp_path / "a.eml").write_bytes(message.as_bytes())
+        lines = (f"Subject: {words}", "From: Jörg Müller <j@example.com>", "", words)
+        assert text(readers, tmp_path / "a.eml") == "\n".join(lines), charset
+    for charset in ("", "; charset=us-ascii", "; charset=nobody-knows"):
+        head = f"Subject: 12 €\nContent-Type: text/plain{charset}\n\n"
+        (tmp_path / "a.eml").write_bytes(head.encode() + "12 €".encode("cp1252"))
+        assert text(readers, tmp_path / "a.eml") == "Subject: 12 €\n\n12 €", charset
+
+
+def test_of_a_mail_s_parts_the_text_is_read_and_the_rest_is_named(
+    readers: Readers, tmp_path: Path
+) -> None:
+    inner, message = EmailMessage(), EmailMessage()
+    inner["Subject"] = "Forwarded"
+    inner.set_content("inside")
+    message["Subject"], message["To"] = "Parts", '"B, C" <b@example.com>, a@example.com'
+    message.set_content("As text.")
+    message.add_alternative("<p>As a page.</p>", subtype="html")
+    message.make_mixed()
+    page = EmailMessage()
+    page.set_content("<h1>Also</h1><p>a\\*b", subtype="html")
+    message.attach(page)
+    message.add_attachment(b"seven", maintype="text", subtype="plain", filename="liste ü.txt")
+    message.add_attachment(inner)
+    (tmp_path / "a.eml").write_bytes(message.as_bytes())
+    assert text(readers, tmp_path / "a.eml") == (
+        'Subject: Parts\nTo: "B, C" <b@example.com>, a@example.com\n\nAs text.\n\n# Also\n\na\\*b'
+        "\n\nAttachments:\n  liste ü.txt (5 bytes)\n  message: Forwarded"
+    )
+
+
+def test_a_page_is_read_in_the_letters_that_browsers_would_take(
+    readers: Readers, tmp_path: Path
+) -> None:
+    for label, words, letters in (
+        ("iso-8859-1", "5 € „gut“", "cp1252"), ("us-ascii", "5 €", "cp1252"),
+        ("utf-16", "Grüße", "utf-8"), ("gb2312", "你好 €", "gb18030"), ("gbk", "你好", "gb18030"),
+        ("shift_jis", "①", "cp932"), ("x-sjis", "こ", "cp932"), ("euc-kr", "똠", "cp949"),
+        ("ks_c_5601-1987", "안녕", "cp949"), ("iso-8859-9", "5 € ş", "cp1254"),
+        ("nobody-knows", "Grüße", "utf-8"), ("base64", "Grüße", "utf-8"),
+    ):  # fmt: skip
+        page = f'<meta charset="{label}"><p>{words}'.encode(letters)
+        (tmp_path / "a.html").write_bytes(page)
+        assert text(readers, tmp_path / "a.html") == words, label
+
+
 def test_a_picture_in_a_page_is_left_out_of_its_text(readers: Readers, tmp_path: Path) -> None:
     page = tmp_path / "a.html"
     page.write_text(f'<p>before<img alt="seal" src="data:image/png;base64,{"A" * 10_000}">after')
@@ -323,6 +380,9 @@ def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: 
             (SAMPLES / "letter.doc").read_bytes(),
             "no docx but of an older format, as .doc",
         ),
+        ("a.eml", garbage, "no e-mail: it begins with no header"),
+        ("b.eml", b"Content-Type: message/rfc822\n\n" * 20_000, "the mail is nested too deeply"),
+        ("big.mbox", mbox([b"A: b\n\n" + b"x" * (9 << 20) + b"\n"] * 4), "--split records"),
         ("a.odp", garbage, "cannot be read as odp"),
         ("b.odp", odf("presentation", "<draw:page>"), "cannot be read as odp: mismatched tag"),
         ("c.odp", odf("presentation", "A" * (33 << 20)), "unpacks to more than is taken"),

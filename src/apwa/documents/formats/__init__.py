@@ -24,7 +24,8 @@ _MODULES = {
     "pdf": "pdf",
     "office": "office",
     "slides": "office",
-    "mbox": "office",
+    "mail": "mails",
+    "mbox": "mails",
     "image": "pictures",
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
 
 from apwa.documents.formats import Unreadable
+from apwa.documents.formats.charsets import decoded
 from apwa.documents.formats.markdown import unescaped
 from apwa.documents.messages import MOST_TEXT, Asked, Counted, Item
 
@@ -67,12 +68,6 @@ def _decoded(data: bytes) -> str:
         return data.decode("utf-16", "replace")
     if data.startswith(b"\xef\xbb\xbf"):
         return data.decode("utf-8-sig", "replace")
-    if said := _CHARSET.search(data[:2048]):
-        try:
-            return data.decode(said[1].decode("ascii"), "replace")
-        except LookupError:
-            pass
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+    said = _CHARSET.search(data[:2048])
+    label = said[1].decode("ascii") if said else ""
+    return decoded(data, "utf-8" if label.lower().startswith("utf-16") else label)

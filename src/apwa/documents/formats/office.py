@@ -1,4 +1,4 @@
-"""Office documents, e-mails and mailboxes, by xberg: as Markdown where they have a structure."""
+"""Office documents, by xberg: as Markdown where they have a structure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 from unicodedata import normalize
 from xml.sax.saxutils import unescape
 
@@ -20,7 +19,7 @@ from apwa.documents.formats.opendocument import drawn
 from apwa.documents.formats.package import opened, rewritten
 from apwa.documents.formats.slides import in_order
 from apwa.documents.formats.texts import row_text
-from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
+from apwa.documents.messages import MOST_TEXT, Asked, Counted, Item
 
 _VENDOR = "application/vnd."
 _XML = _VENDOR + "openxmlformats-officedocument."
@@ -36,10 +35,9 @@ _TYPES = {
     "xls": _VENDOR + "ms-excel",
     "rtf": "application/rtf",
     "epub": "application/epub+zip",
-    "eml": "message/rfc822",
     "msg": _VENDOR + "ms-outlook",
 }
-_PLAIN = ("eml", "msg", "doc", "ppt")  # the last two have no structure that it could see
+_PLAIN = ("msg", "doc", "ppt")  # the last two have no structure that it could see
 _OLE = b"\xd0\xcf\x11\xe0"  # a container of former years, also of what is encrypted
 _ZIPPED = ("docx", "xlsx", "pptx")
 _PACKAGES = ("docx", "odt", "xlsx", "ods", "pptx")
@@ -48,14 +46,11 @@ _QUOTES = {"&quot;": '"', "&apos;": "'"}
 _SINGLE = re.compile(r"[^<>=]+")  # signs of XML that an accent would change
 _LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
 _MOST_TITLES = 20  # rows above the header
-_FROM = b"From "
 
 
 def read(asked: Asked) -> Iterator[Item]:
     path = Path(asked.path.decode("utf-8", "surrogateescape"))
-    if asked.reader == "mbox":
-        yield from _mbox(path, asked)
-    elif asked.parts and asked.reader == "slides":
+    if asked.parts and asked.reader == "slides":
         slides = _slides(path, asked.type)
         for number in range(asked.first, asked.first + asked.parts):
             yield Item(number, slides[number - 1])
@@ -73,11 +68,7 @@ def count(asked: Asked) -> Counted:
     path = Path(asked.path.decode("utf-8", "surrogateescape"))
     if asked.reader == "slides":
         return Counted(len(_slides(path, asked.type)))
-    if asked.reader != "mbox":
-        return Counted(sum(1 for _ in _rows(path, asked)))
-    with path.open("rb") as file:
-        offsets = [offset for offset, _ in _messages(file, 0)]
-    return Counted(len(offsets), offsets[::BLOCK])
+    return Counted(sum(1 for _ in _rows(path, asked)))
 
 
 def _extracted(
@@ -183,40 +174,3 @@ def _header(rows: Sequence[Sequence[str]]) -> int:
     at = wide.index(True) if True in wide[:_MOST_TITLES] else 0
     below = [wide[n] for n in range(at + 1, len(rows)) if any(rows[n])]
     return at if sum(below) * 2 > len(below) else 0
-
-
-def _mbox(path: Path, asked: Asked) -> Iterator[Item]:
-    with path.open("rb") as file:
-        file.seek(asked.offset)
-        messages = _messages(file, asked.offset)
-        if not asked.parts:
-            texts = [_text(message, "eml") for _, message in messages]
-            yield Item(1, "\n\n---\n\n".join(texts))
-            return
-        for number, (_, message) in enumerate(islice(messages, asked.parts), asked.first):
-            try:
-                yield Item(number, _text(message, "eml"))
-            except Unreadable as trouble:
-                yield Item(number, reason=str(trouble))
-
-
-def _messages(file: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
-    """(where it begins, message) of a mailbox; each follows a blank line and begins with From."""
-    begun, lines, size, blank = offset, list[bytes](), 0, True
-    seen = False
-    while line := file.readline(MOST_TEXT):
-        if blank and line.startswith(_FROM):
-            if seen:
-                yield begun, b"".join(lines)
-            begun, lines, size, seen = offset, [], 0, True
-        elif seen:
-            size += len(line)
-            if size > MOST_TEXT:
-                raise Unreadable(f"a message is larger than {MOST_TEXT:,} bytes")
-            lines.append(line[1:] if re.match(rb">+From ", line) else line)
-        elif line.strip():
-            raise Unreadable("the file is no mailbox: it does not begin with a From line")
-        blank = not line.strip()
-        offset += len(line)
-    if seen:
-        yield begun, b"".join(lines)
