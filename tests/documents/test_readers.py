@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -14,12 +15,14 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from html import escape
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
+from apwa.documents.formats import read
 from apwa.documents.readers import Closed
 from tests.documents.made import SAMPLES, docx, mail, mbox, odf, pdf, pptx, scan, xlsx
 
@@ -324,6 +327,25 @@ def test_pages_and_records_are_counted_and_read_in_blocks(readers: Readers, tmp_
     items, _ = parts(readers, tmp_path / "a.txt", split="records", parts=3)
     assert [item.text for item in items] == ["one", None, "three"]
     assert "no UTF-8: byte 0xff" in items[1].reason
+
+
+def test_records_of_a_table_are_read_onward_and_never_stale(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.csv", tmp_path / "b.txt"
+    other.write_text("x")
+    path.write_text("n\n" + "".join(f"{n}\n" for n in range(1, 10)))
+
+    def numbers(first: int) -> list[str]:
+        block = Asked(os.fsencode(path), "csv", "rows", "records", first=first, parts=2, changed=-1)
+        return [json.loads(item.text or "")["n"] for item in read(block)]
+
+    with patch("apwa.documents.formats.texts.csv.reader", wraps=csv.reader) as begun:
+        assert [numbers(1), numbers(3), numbers(7)] == [["1", "2"], ["3", "4"], ["7", "8"]]
+        assert begun.call_count == 1
+        assert numbers(3) == ["3", "4"] and begun.call_count == 2
+        list(read(asked(other)))
+        assert numbers(5) == ["5", "6"] and begun.call_count == 3
+        path.write_text("n\n" + "".join(f"{n}0\n" for n in range(1, 10)))
+        assert numbers(7) == ["70", "80"] and numbers(9) == ["90"] and numbers(11) == []
 
 
 def test_no_cell_is_lost_under_names_that_repeat_or_are_missing(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 from xml.sax.saxutils import unescape
 
 import xberg as xb
 
-from apwa.documents.formats import Unreadable
+from apwa.documents.formats import Unreadable, onward
 from apwa.documents.formats.margins import within_margins
 from apwa.documents.formats.markdown import SAVE_BRACKETS, unescaped
 from apwa.documents.formats.opendocument import drawn
@@ -55,9 +54,7 @@ def read(asked: Asked) -> Iterator[Item]:
         for number in range(asked.first, asked.first + asked.parts):
             yield Item(number, slides[number - 1])
     elif asked.parts and asked.split == "records":
-        rows = islice(_rows(path, asked), asked.first - 1, asked.first - 1 + asked.parts)
-        for number, text in enumerate(rows, asked.first):
-            yield Item(number, text)
+        yield from onward.block(asked, lambda: _rows(path, asked))
     elif asked.type == "odp":
         yield Item(asked.first, _bounded("\n\n".join(drawn(path.read_bytes()))))
     else:
