@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apwa.documents import Asked, Counted, Item, Limits, Readers, kind_of
+from apwa.documents import Asked, Counted, Item, Limits, Readers, child, kind_of
 from apwa.documents.formats import read
+from apwa.documents.messages import Ended
 from apwa.documents.readers import Closed
 from tests.documents.made import SAMPLES, docx, mail, mbox, odf, pdf, pptx, scan, xlsx
 
@@ -514,6 +515,51 @@ def test_a_child_has_no_key_and_writes_no_file(tmp_path: Path) -> None:
         assert any(str(1 << 30) in line for line in limits.splitlines() if "address space" in line)
     finally:
         pool.close()
+
+
+def test_a_child_that_does_not_start_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command, start_s, words in (
+        ("exit 1", 60, "no process to read it could be started: it ended at once"),
+        ("exec sleep 60", 0.2, "no process to read it had started within 0.2 s"),
+        (None, 60, "no process to read it could be started: "),
+    ):
+        program = tmp_path / "program"
+        program.unlink(missing_ok=True)
+        if command is not None:
+            program.write_text(f"#!/bin/sh\n{command}\n")
+            program.chmod(0o700)
+        monkeypatch.setattr("apwa.documents.readers.sys.executable", str(program))
+        monkeypatch.setattr("apwa.documents.readers._START_S", start_s)
+        pool = Readers(count=1)
+        try:
+            assert words in parts(pool, SAMPLES / "receipt.txt")[1]
+        finally:
+            pool.close()
+
+
+def test_no_memory_for_an_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(SAMPLES / "receipt.txt")
+    sent = iter([MemoryError()])
+
+    def framed(message: object) -> object:
+        if (trouble := next(sent, None)) is not None:
+            raise trouble
+        return message
+
+    monkeypatch.setattr("apwa.documents.child.framed", framed)
+    (ended,) = child._frames(request)  # pyright: ignore
+    assert ended == Ended("its reader needs more memory than it is given", spoiled=True)
+
+
+def test_closing_leaves_no_child_behind() -> None:
+    pool = Readers(count=1)
+    assert "TOTAL:" in text(pool, SAMPLES / "receipt.txt")
+    (pid,) = pool.pids
+    pool.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def test_closing_ends_a_reading_at_once(tmp_path: Path) -> None:
