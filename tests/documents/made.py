@@ -14,21 +14,24 @@ _SCHEMAS = "http://schemas.openxmlformats.org"
 _KIND = "application/vnd.openxmlformats-officedocument"
 
 
-def docx(paragraphs: Sequence[str]) -> bytes:
+def docx(paragraphs: Sequence[str], **margins: str) -> bytes:
+    """``margins``: name of a header's or footer's part, its text."""
     body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
     main = f'xmlns:w="{_SCHEMAS}/wordprocessingml/2006/main"'
-    return _office(
-        "word/document.xml",
-        "wordprocessingml.document.main",
-        {"word/document.xml": f"<w:document {main}><w:body>{body}</w:body></w:document>"},
-    )
+    files = {"word/document.xml": f"<w:document {main}><w:body>{body}</w:body></w:document>"}
+    for name, text in margins.items():
+        files[f"word/{name}.xml"] = f"<w:hdr {main}><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:hdr>"
+    return _office("word/document.xml", "wordprocessingml.document.main", files)
 
 
-def odf(kind: str, body: str) -> bytes:
-    """An OpenDocument file: ``kind`` text, spreadsheet or presentation."""
+def odf(kind: str, body: str, margins: str = "", *, whole: str = "") -> bytes:
+    """An OpenDocument file: ``kind`` text, spreadsheet or presentation.
+
+    ``margins``: headers and footers; ``whole``: all of the part that they stand in.
+    """
     type_ = f"application/vnd.oasis.opendocument.{kind}"
     space = "urn:oasis:names:tc:opendocument:xmlns"
-    names = ("office", "text", "table", "drawing")
+    names = ("office", "text", "table", "drawing", "style")
     spaces = " ".join(
         f'xmlns:{"draw" if name == "drawing" else name}="{space}:{name}:1.0"' for name in names
     )
@@ -46,16 +49,23 @@ def odf(kind: str, body: str) -> bytes:
             f"<office:body><office:{kind}>{body}</office:{kind}></office:body>"
             "</office:document-content>",
         )
+        if margins or whole:
+            page = f"<style:master-page>{margins}</style:master-page>"
+            styles = f"<office:document-styles {spaces}>{page}</office:document-styles>"
+            file.writestr("styles.xml", whole or styles)
     return data.getvalue()
 
 
-def pptx(slides: Sequence[str]) -> bytes:
+def pptx(
+    slides: Sequence[str], *, order: Sequence[int] = (), notes: Mapping[int, str] | None = None
+) -> bytes:
+    """``order``: which slides are shown, in this order; ``notes``: of slides by their numbers."""
     spaces = (
         f'xmlns:p="{_SCHEMAS}/presentationml/2006/main" xmlns:a="{_SCHEMAS}/drawingml/2006/main"'
         f' xmlns:r="{_SCHEMAS}/officeDocument/2006/relationships"'
     )
     numbers = range(1, len(slides) + 1)
-    ids = "".join(f'<p:sldId id="{255 + n}" r:id="rId{n}"/>' for n in numbers)
+    ids = "".join(f'<p:sldId id="{255 + n}" r:id="rId{n}"/>' for n in order or numbers)
     files = {
         "ppt/presentation.xml": f"<p:presentation {spaces}><p:sldIdLst>{ids}</p:sldIdLst>"
         "</p:presentation>",
@@ -67,6 +77,15 @@ def pptx(slides: Sequence[str]) -> bytes:
         files[f"ppt/slides/slide{number}.xml"] = (
             f"<p:sld {spaces}><p:cSld><p:spTree><p:sp><p:txBody><a:p><a:r><a:t>{text}</a:t></a:r>"
             "</a:p></p:txBody></p:sp></p:spTree></p:cSld></p:sld>"
+        )
+    for number, text in (notes or {}).items():
+        place = '<p:nvSpPr><p:nvPr><p:ph type="body"/></p:nvPr></p:nvSpPr>'
+        files[f"ppt/notesSlides/notesSlide{number}.xml"] = (
+            f"<p:notes {spaces}><p:cSld><p:spTree><p:sp>{place}<p:txBody><a:p><a:r>"
+            f"<a:t>{text}</a:t></a:r></a:p></p:txBody></p:sp></p:spTree></p:cSld></p:notes>"
+        )
+        files[f"ppt/slides/_rels/slide{number}.xml.rels"] = _relations(
+            [("notesSlide", f"../notesSlides/notesSlide{number}.xml")]
         )
     return _office("ppt/presentation.xml", "presentationml.presentation.main", files)
 
@@ -108,6 +127,20 @@ def mail(subject: str, body: str) -> bytes:
 
 def mbox(mails: Sequence[bytes]) -> bytes:
     return b"\n".join(b"From ann@example.com Mon Jan  1 10:00:00 2024\n" + one for one in mails)
+
+
+def pdf(objects: Sequence[bytes], trailer: bytes = b"") -> bytes:
+    """Objects numbered from 1, the first of them the catalogue."""
+    data, places = b"%PDF-1.4\n", list[int]()
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    size = len(objects) + 1
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return data + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R %s >>\nstartxref\n"
+        b"%d\n%%%%EOF\n" % (size, table, size, trailer, len(data))
+    )
 
 
 def scan(path: Path, pages: int = 1) -> None:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from apwa.documents.formats import Unreadable, count, read
-from apwa.documents.messages import HEAD, Asked, Ended, Item, Said, asked, framed
+from apwa.documents.messages import HEAD, Asked, Ended, Item, asked, framed
 
 _STACK_BYTES = 64 << 20
 _LONGEST_WORDS = 400
@@ -42,25 +42,29 @@ def _give_time(cpu_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
-def _answers(request: Asked) -> Iterator[Said]:
+def _frames(request: Asked) -> Iterator[bytes]:
     try:
         _check(request)
         if request.count:
-            yield count(request)
+            yield framed(count(request))
         else:
             for item in read(request):
-                yield _clean(item)
-        yield Ended()
+                yield framed(_clean(item))
+        ended = Ended()
     except Unreadable as trouble:
-        yield Ended(str(trouble))
+        ended = Ended(str(trouble))
     except MemoryError:
-        yield Ended("its reader needs more memory than it is given", spoiled=True)
+        ended = Ended("its reader needs more memory than it is given", spoiled=True)
+    except ImportError as error:  # so it shows, too, that there is no memory for a library
+        words = f"its reader cannot be loaded, perhaps for want of memory: {error}"
+        ended = Ended(words[:_LONGEST_WORDS], spoiled=True)
     except OSError as error:
-        yield Ended(f"the file cannot be read: {error.strerror or error}")
+        ended = Ended(f"the file cannot be read: {error.strerror or error}")
     except Exception as error:
-        yield Ended(f"its reader failed: {type(error).__name__}: {error}"[:_LONGEST_WORDS])
+        ended = Ended(f"its reader failed: {type(error).__name__}: {error}"[:_LONGEST_WORDS])
     except BaseException as error:  # a panic of a library: who knows what it has left behind
-        yield Ended(f"its reader broke: {error}"[:_LONGEST_WORDS], spoiled=True)
+        ended = Ended(f"its reader broke: {error}"[:_LONGEST_WORDS], spoiled=True)
+    yield framed(ended)
 
 
 def _check(request: Asked) -> None:
@@ -85,8 +89,8 @@ def _work(requests: queue.SimpleQueue[bytes], out: BinaryIO) -> None:
     while True:
         request = asked.decode(requests.get())
         _give_time(request.cpu_s)
-        for answer in _answers(request):
-            out.write(framed(answer))
+        for frame in _frames(request):
+            out.write(frame)
         out.flush()
 
 

@@ -102,6 +102,13 @@ class Readers:
         self._closed = True
         for child in self._children:
             child.kill()
+        idle: list[_Child] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._free.get_nowait())
+        for child in idle:  # those at work are ended by whoever waits for them
+            child.end()
+            self._free.put(child)
 
     @property
     def pids(self) -> list[int]:
@@ -124,9 +131,8 @@ class _Child:
         return 0 if process is None else process.pid
 
     def read(self, asked: Asked, take: Callable[[Said], None]) -> Ended:
-        process = self._begun()
+        process = self._started()
         try:
-            self._started(process)
             self.files += 1
             deadline = time.monotonic() + self._limits.seconds
             assert process.stdin is not None
@@ -164,10 +170,22 @@ class _Child:
             )
         return self._process
 
-    def _started(self, process: subprocess.Popen[bytes]) -> None:
-        if not self._there:  # its first word: how long it took to start is no file's fault
-            self._message(process, time.monotonic() + _START_S)
-            self._there = True
+    def _started(self) -> subprocess.Popen[bytes]:
+        """A process that has said its first word. That there is none is no file's fault."""
+        try:
+            process = self._begun()
+            if not self._there:
+                self._message(process, time.monotonic() + _START_S)
+                self._there = True
+        except TimeoutError:
+            self.end()
+            words = f"no process to read it had started within {_START_S:g} s"
+            raise _Died(words, late=True) from None
+        except (OSError, EOFError) as error:
+            self.end()
+            words = str(error) or f"it ended at once; it has {self._limits.memory_bytes >> 20:,} MB"
+            raise _Died(f"no process to read it could be started: {words}", late=True) from None
+        return process
 
     def _message(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
         assert process.stdout is not None

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import cast
 
+from apwa.documents.formats import onward
 from apwa.documents.messages import Asked, Counted, Item
 
 Reader = Callable[[Asked], Iterator[Item]]
@@ -24,7 +25,8 @@ _MODULES = {
     "pdf": "pdf",
     "office": "office",
     "slides": "office",
-    "mbox": "office",
+    "mail": "mails",
+    "mbox": "mails",
     "image": "pictures",
 }
 
@@ -44,4 +46,5 @@ def count(asked: Asked) -> Counted:
 
 
 def _module(asked: Asked) -> ModuleType:  # each imports what it needs: a child of texts stays small
+    onward.forget_others(asked.path)
     return import_module(f"apwa.documents.formats.{_MODULES[asked.reader]}")

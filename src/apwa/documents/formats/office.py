@@ -1,22 +1,24 @@
-"""Office documents, e-mails and mailboxes, by xberg: as Markdown where they have a structure."""
+"""Office documents, by xberg: as Markdown where they have a structure."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
-from xml.etree import ElementTree
+from unicodedata import normalize
+from xml.sax.saxutils import unescape
 
 import xberg as xb
 
-from apwa.documents.formats import Unreadable
+from apwa.documents.formats import Unreadable, onward
+from apwa.documents.formats.margins import within_margins
+from apwa.documents.formats.markdown import SAVE_BRACKETS, unescaped
+from apwa.documents.formats.opendocument import drawn
+from apwa.documents.formats.package import opened, rewritten
+from apwa.documents.formats.slides import in_order
 from apwa.documents.formats.texts import row_text
-from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
+from apwa.documents.messages import MOST_TEXT, Asked, Counted, Item
 
 _VENDOR = "application/vnd."
 _XML = _VENDOR + "openxmlformats-officedocument."
@@ -32,44 +34,38 @@ _TYPES = {
     "xls": _VENDOR + "ms-excel",
     "rtf": "application/rtf",
     "epub": "application/epub+zip",
-    "eml": "message/rfc822",
     "msg": _VENDOR + "ms-outlook",
 }
-_PLAIN = ("eml", "msg", "doc", "ppt")  # the last two have no structure that it could see
-_ESCAPED = re.compile(r"\\([!-'*-/:-<>-@\[-`{-~])")  # before ( ) = it leaves a backslash alone
+_PLAIN = ("msg", "doc", "ppt")  # the last two have no structure that it could see
+_OLE = b"\xd0\xcf\x11\xe0"  # a container of former years, also of what is encrypted
+_ZIPPED = ("docx", "xlsx", "pptx")
+_PACKAGES = ("docx", "odt", "xlsx", "ods", "pptx")
+_TARGET = re.compile(r"(?<!\\)\]\([^()\s]+\)")  # of a link: xberg leaves it as in the XML
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
+_SINGLE = re.compile(r"[^<>=]+")  # signs of XML that an accent would change
 _LIMITS = xb.SecurityLimits(max_table_cells=10_000_000)  # memory and time bound them already
-_DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
-_LINES = [f"{{urn:oasis:names:tc:opendocument:xmlns:text:1.0}}{name}" for name in "hp"]
-_FROM = b"From "
+_MOST_TITLES = 20  # rows above the header
 
 
 def read(asked: Asked) -> Iterator[Item]:
     path = Path(asked.path.decode("utf-8", "surrogateescape"))
-    if asked.reader == "mbox":
-        yield from _mbox(path, asked)
-    elif asked.parts and asked.reader == "slides":
+    if asked.parts and asked.reader == "slides":
         slides = _slides(path, asked.type)
         for number in range(asked.first, asked.first + asked.parts):
             yield Item(number, slides[number - 1])
     elif asked.parts and asked.split == "records":
-        rows = islice(_rows(path, asked), asked.first - 1, asked.first - 1 + asked.parts)
-        for number, text in enumerate(rows, asked.first):
-            yield Item(number, text)
+        yield from onward.block(asked, lambda: _rows(path, asked))
     elif asked.type == "odp":
-        yield Item(asked.first, "\n\n".join(_drawn(path)))
+        yield Item(asked.first, _bounded("\n\n".join(drawn(path.read_bytes()))))
     else:
-        yield Item(asked.first, _text(path.read_bytes(), asked.type))
+        yield Item(asked.first, _text(_data(path, asked.type), asked.type))
 
 
 def count(asked: Asked) -> Counted:
     path = Path(asked.path.decode("utf-8", "surrogateescape"))
     if asked.reader == "slides":
         return Counted(len(_slides(path, asked.type)))
-    if asked.reader != "mbox":
-        return Counted(sum(1 for _ in _rows(path, asked)))
-    with path.open("rb") as file:
-        offsets = [offset for offset, _ in _messages(file, 0)]
-    return Counted(len(offsets), offsets[::BLOCK])
+    return Counted(sum(1 for _ in _rows(path, asked)))
 
 
 def _extracted(
@@ -96,85 +92,82 @@ def _extracted(
     return document
 
 
+def _data(path: Path, type_: str) -> bytes:
+    data = path.read_bytes()
+    if data.startswith(_OLE) and type_ in _ZIPPED:
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Unreadable("the file is encrypted: it opens with a password only")
+        raise Unreadable(f"the file is no {type_} but of an older format, as .{type_[:-1]}")
+    return data
+
+
 def _text(data: bytes, type_: str) -> str:
     """The whole text; a character of the document stands in it as it is, not escaped."""
-    plain = type_ in _PLAIN
-    text = _extracted(data, type_, plain=plain).content.strip()
+    if type_ in _PLAIN:
+        return _bounded(_extracted(data, type_, plain=True).content.strip())
+    if type_ == "pptx":
+        data = in_order(data)
+    document = _extracted(data, type_)
+    if _is_bare(document) and type_ in _PACKAGES:
+        with opened(data, type_) as package:
+            document = _extracted(rewritten(package, _composed), type_)
+    text = document.content.strip()
+    if not _is_bare(document):
+        if type_ == "docx":
+            text = _TARGET.sub(lambda found: unescape(found[0], _QUOTES), text)
+        text = unescaped(text, SAVE_BRACKETS)
+    if type_ in ("docx", "odt"):
+        text = within_margins(text, data, type_)
+    return _bounded(text)
+
+
+def _is_bare(document: xb.ExtractedDocument) -> bool:
+    """Whether it has fallen back to text without structure, in which nothing is escaped.
+
+    It does so where a letter and its accent are two characters, which it makes one.
+    """
+    warnings = document.processing_warnings or ()
+    return any(warning.source == "output_format" for warning in warnings)
+
+
+def _composed(name: str, data: bytes) -> tuple[str, bytes]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return name, data
+    return name, _SINGLE.sub(lambda found: normalize("NFC", found[0]), text).encode()
+
+
+def _bounded(text: str) -> str:
     if len(text) > MOST_TEXT:
         raise Unreadable(f"the document has more than {MOST_TEXT:,} characters")
-    return text if plain else _ESCAPED.sub(r"\1", text)
+    return text
 
 
 def _slides(path: Path, type_: str) -> list[str]:
     if type_ == "odp":
-        return _drawn(path)
-    slides = _extracted(
-        path.read_bytes(), "pptx", plain=True, pages=xb.PageConfig(extract_pages=True)
-    ).pages
+        return drawn(path.read_bytes())
+    data = in_order(_data(path, type_))
+    slides = _extracted(data, "pptx", plain=True, pages=xb.PageConfig(extract_pages=True)).pages
     return [slide.content.strip() for slide in slides or ()]
 
 
-def _drawn(path: Path) -> list[str]:
-    """The text of each slide of an OpenDocument presentation, which xberg does not tell apart.
-
-    Source: OpenDocument 1.3, part 3: draw:page (10.2.4), text:h and text:p (5.1).
-    """
-    try:
-        with zipfile.ZipFile(path) as package, package.open("content.xml") as content:
-            data = content.read(MOST_TEXT + 1)
-        if len(data) > MOST_TEXT:
-            raise Unreadable("the file cannot be read as odp: it unpacks to more than is taken")
-        slides = ElementTree.fromstring(data).iter(f"{_DRAW}page")
-        return ["\n".join(filter(None, map(_line, slide.iter()))) for slide in slides]
-    except (OSError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, SyntaxError) as error:
-        raise Unreadable(f"the file cannot be read as odp: {str(error)[:300]}") from error
-
-
-def _line(element: ElementTree.Element) -> str:
-    return "".join(element.itertext()).strip() if element.tag in _LINES else ""
-
-
 def _rows(path: Path, asked: Asked) -> Iterator[str]:
-    """The rows of all sheets, each as a JSON object under its sheet's first row."""
-    for table in _extracted(path.read_bytes(), asked.type).tables:
-        header, *rows = table.cells or [[]]
-        for row in rows:
+    """The rows of all sheets, each as a JSON object under its sheet's header."""
+    for table in _extracted(_data(path, asked.type), asked.type).tables:
+        rows = table.cells or [[]]
+        at = _header(rows)
+        for row in rows[at + 1 :]:
             if any(row):
-                yield row_text(header, row)
+                yield row_text(rows[at], row)
 
 
-def _mbox(path: Path, asked: Asked) -> Iterator[Item]:
-    with path.open("rb") as file:
-        file.seek(asked.offset)
-        messages = _messages(file, asked.offset)
-        if not asked.parts:
-            texts = [_text(message, "eml") for _, message in messages]
-            yield Item(1, "\n\n---\n\n".join(texts))
-            return
-        for number, (_, message) in enumerate(islice(messages, asked.parts), asked.first):
-            try:
-                yield Item(number, _text(message, "eml"))
-            except Unreadable as trouble:
-                yield Item(number, reason=str(trouble))
+def _header(rows: Sequence[Sequence[str]]) -> int:
+    """Where the header stands: in the first row, or below a title, a row of one cell.
 
-
-def _messages(file: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
-    """(where it begins, message) of a mailbox; each follows a blank line and begins with From."""
-    begun, lines, size, blank = offset, list[bytes](), 0, True
-    seen = False
-    while line := file.readline(MOST_TEXT):
-        if blank and line.startswith(_FROM):
-            if seen:
-                yield begun, b"".join(lines)
-            begun, lines, size, seen = offset, [], 0, True
-        elif seen:
-            size += len(line)
-            if size > MOST_TEXT:
-                raise Unreadable(f"a message is larger than {MOST_TEXT:,} bytes")
-            lines.append(line[1:] if re.match(rb">+From ", line) else line)
-        elif line.strip():
-            raise Unreadable("the file is no mailbox: it does not begin with a From line")
-        blank = not line.strip()
-        offset += len(line)
-    if seen:
-        yield begun, b"".join(lines)
+    One wide row among narrow ones is no header.
+    """
+    wide = [sum(map(bool, row)) > 1 for row in rows]
+    at = wide.index(True) if True in wide[:_MOST_TITLES] else 0
+    below = [wide[n] for n in range(at + 1, len(rows)) if any(rows[n])]
+    return at if sum(below) * 2 > len(below) else 0

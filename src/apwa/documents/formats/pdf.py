@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -12,9 +14,17 @@ from apwa.documents.formats import Unreadable
 from apwa.documents.formats.pictures import LONGEST_SIDE, MOST_PICTURES, as_jpeg
 from apwa.documents.messages import MOST_TEXT, Asked, Counted, Item, Picture
 
+_HYPHEN = re.compile("\x02\r?\n?")  # so PDFium marks one at the end of a line
 _MOST_SCALE = 4.0  # 288 dots an inch: more shows nothing new
 _ENCRYPTED = raw.FPDF_ERR_PASSWORD
 _NO_SECURITY = raw.FPDF_ERR_SECURITY
+_HOLD_TEXT = (
+    raw.FPDF_FORMFIELD_TEXTFIELD,
+    raw.FPDF_FORMFIELD_CHECKBOX,
+    raw.FPDF_FORMFIELD_RADIOBUTTON,
+    raw.FPDF_FORMFIELD_COMBOBOX,
+    raw.FPDF_FORMFIELD_LISTBOX,
+)
 
 
 def read(asked: Asked) -> Iterator[Item]:
@@ -61,6 +71,7 @@ def _open(asked: Asked) -> pdfium.PdfDocument:
         raise Unreadable("the file is no PDF, or a broken one") from error
     if len(document) == 0:
         raise Unreadable("the PDF has no pages")
+    document.init_forms()
     return document
 
 
@@ -71,13 +82,36 @@ def _page(document: pdfium.PdfDocument, index: int) -> tuple[str, Picture | None
     except pdfium.PdfiumError as error:
         raise Unreadable(f"page {index + 1:,} cannot be opened") from error
     try:
-        lines = page.get_textpage().get_text_bounded().splitlines()
-        text = "\n".join(line.rstrip() for line in lines).strip()
+        found = _HYPHEN.sub("-\n", page.get_textpage().get_text_bounded())
+        text = "\n".join(line.rstrip() for line in found.splitlines()).strip()
+        fields = _fields(document, page)
         if any(letter.isalnum() for letter in text) or not _shows_something(page):
-            return text, None
-        return "", _rendered(page)
+            return "\n\n".join(filter(None, (text, fields))), None
+        return fields, _rendered(page)
     finally:
         page.close()
+
+
+def _fields(document: pdfium.PdfDocument, page: Any) -> str:
+    """The fields of a form and what stands in them, a line each."""
+    form = document.formenv
+    lines: dict[str, None] = {}  # the buttons of one choice are a field
+    for index in range(raw.FPDFPage_GetAnnotCount(page) if form else 0):
+        note = raw.FPDFPage_GetAnnot(page, index)
+        if raw.FPDFAnnot_GetFormFieldType(form, note) in _HOLD_TEXT:
+            name = _words(raw.FPDFAnnot_GetFormFieldName, form, note)
+            value = _words(raw.FPDFAnnot_GetFormFieldValue, form, note)
+            lines[f"{name}: {value}".strip()] = None
+        raw.FPDFPage_CloseAnnot(note)
+    return "\n".join(lines)
+
+
+def _words(ask: Callable[..., int], form: Any, note: Any) -> str:
+    size = ask(form, note, None, 0)
+    words = ctypes.create_string_buffer(size)
+    ask(form, note, ctypes.cast(words, ctypes.POINTER(raw.FPDF_WCHAR)), size)
+    lines = words.raw.decode("utf-16-le", "replace").rstrip("\0").splitlines()
+    return "\n".join(lines)
 
 
 def _shows_something(page: Any) -> bool:

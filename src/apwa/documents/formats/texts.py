@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from apwa.documents.formats import Unreadable
+from apwa.documents.formats import Unreadable, onward
 from apwa.documents.messages import BLOCK, MOST_TEXT, Asked, Counted, Item
 
 _BOM = b"\xef\xbb\xbf"
 
 
 def read(asked: Asked) -> Iterator[Item]:
+    if asked.parts and asked.reader == "rows":
+        yield from onward.block(asked, lambda: _rows(_path(asked), asked.type))
+        return
     with _path(asked).open("rb") as file:
         if not asked.parts:
             yield Item(1, whole_text(file))
-        elif asked.reader == "rows":
-            rows = islice(_rows(file, asked.type), asked.first - 1, asked.first - 1 + asked.parts)
-            for number, text in enumerate(rows, asked.first):
-                yield Item(number, text)
-        else:
-            file.seek(asked.offset)
-            lines = islice(_lines(file, asked.offset), asked.parts)
-            for number, (_, line) in enumerate(lines, asked.first):
-                yield _decoded(number, line)
+            return
+        file.seek(asked.offset)
+        lines = islice(_lines(file, asked.offset), asked.parts)
+        for number, (_, line) in enumerate(lines, asked.first):
+            yield _decoded(number, line)
 
 
 def count(asked: Asked) -> Counted:
+    if asked.reader == "rows":
+        return Counted(sum(1 for _ in _rows(_path(asked), asked.type)))
+    offsets: list[int] = []
+    parts = 0
     with _path(asked).open("rb") as file:
-        if asked.reader == "rows":
-            return Counted(sum(1 for _ in _rows(file, asked.type)))
-        offsets: list[int] = []
-        parts = 0
         for offset, _ in _lines(file, 0):
             if parts % BLOCK == 0:
                 offsets.append(offset)
             parts += 1
-        return Counted(parts, offsets)
+    return Counted(parts, offsets)
 
 
 def whole_text(file: BinaryIO) -> str:
@@ -76,26 +76,51 @@ def _decoded(number: int, line: bytes) -> Item:
         return Item(number, reason=f"the line is no UTF-8: byte 0x{byte:02x} in it")
 
 
-def _rows(file: BinaryIO, type_: str) -> Iterator[str]:
+def _rows(path: Path, type_: str) -> Iterator[str]:
     """Rows below the header, each as a JSON object of its cells."""
     csv.field_size_limit(MOST_TEXT)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, delimiter="\t" if type_ == "tsv" else ",", strict=True)
-    try:
-        header = next(rows, [])
-        for row in rows:
-            if row:
-                yield row_text(header, row)
-    except csv.Error as error:
-        raise Unreadable(f"line {rows.line_num:,} is no CSV: {error}") from error
-    except UnicodeDecodeError as error:
-        raise Unreadable("the file is no UTF-8") from error
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        rows = csv.reader(text, delimiter="\t" if type_ == "tsv" else ",", strict=True)
+        try:
+            header = next(rows, [])
+            for row in rows:
+                if row:
+                    yield row_text(header, row)
+        except csv.Error as error:
+            raise Unreadable(f"line {rows.line_num:,} is no CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            raise Unreadable("the file is no UTF-8") from error
 
 
-def row_text(header: list[str], row: list[str]) -> str:
-    """A row as a JSON object; cells beyond the header are numbered."""
-    names = [*header, *(str(n) for n in range(len(header) + 1, len(row) + 1))]
-    return msgspec.json.encode(dict(zip(names, row, strict=False))).decode()
+def row_text(header: Sequence[str], row: Sequence[str]) -> str:
+    """A row as a JSON object, each cell under a name of its own.
+
+    An empty cell stands under a name of the header only.
+    """
+    names = _names(tuple(header), max(len(header), len(row)))
+    named = len(header)
+    cells = {
+        name: cell
+        for at, (name, cell) in enumerate(zip(names, row, strict=False))
+        if cell or (at < named and header[at].strip())
+    }
+    return msgspec.json.encode(cells).decode()
+
+
+@lru_cache(maxsize=4)
+def _names(header: tuple[str, ...], width: int) -> list[str]:
+    """A name for each column: the header's, else one by its place; none stands twice."""
+    given = set(header)
+    names: dict[str, None] = {}
+    times: Counter[str] = Counter()
+    for number in range(1, width + 1):
+        said = header[number - 1] if number <= len(header) else ""
+        base = name = said if said.strip() else f"column {number}"
+        while name in names or (name != said and name in given):
+            times[base] += 1
+            name = f"{base} {times[base] + 1}"
+        names[name] = None
+    return list(names)
 
 
 def _path(asked: Asked) -> Path:
