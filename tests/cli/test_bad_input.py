@@ -44,6 +44,7 @@ NOTES = ("--table", "notes=notes.jsonl", "--model", "practice")
         (("run", "redact", *NOTES, "--rows", "17"), "17"),
         (("run", "redact", *NOTES, "--limit", "0"), "above 0"),
         (("run", "redact", *NOTES, "--context", "-1"), "--context: the number must be above 0"),
+        (("run", "redact", "-t", "t=", "--model", "practice"), "there is no path for the table t"),
         (("run", "redact", *NOTES, "--max-cost", "nan"), "--max-cost: the number must be above 0"),
         (("run", "redact", *NOTES, "--timeout", "inf"), "--timeout: the number must be above 0"),
         (("doctor", "--context", "0"), "--context: the number must be above 0"),

@@ -115,6 +115,8 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
     assert "unpacks to more than is taken" in reasons["bomb.docx"]
     beside = read_rows(tmp_path / "out.quarantined.jsonl")
     assert {row["file"] for row in beside} == reasons.keys()
+    report = next((tmp_path / "home").glob("runs/*/report.md")).read_text()
+    assert "row broken.pdf: the file is no PDF" in report  # as `show --row` wants it named
     assert memory.readers and memory.most < 400 << 20
     assert 0 < memory.of_the_run < 400 << 20, "the run itself reads no file of a stranger"
 

@@ -409,6 +409,7 @@ def test_what_is_wrong_with_a_file_is_said_in_words(readers: Readers, tmp_path: 
         ("a.odp", garbage, "cannot be read as odp"),
         ("b.odp", odf("presentation", "<draw:page>"), "cannot be read as odp: mismatched tag"),
         ("c.odp", odf("presentation", "A" * (33 << 20)), "unpacks to more than is taken"),
+        ("a.rtf", garbage, "the file is no RTF"),
         ("a.png", garbage, "no picture of a kind that can be read"),
         ("b.jpg", (SAMPLES / "receipt.jpg").read_bytes()[:9000], "the picture is broken"),
         ("c.png", _png(100_000, 100_000), "claims 100,000 by 100,000 pixels"),

@@ -188,15 +188,18 @@ async def _ctrl_c(driver: Driver) -> AsyncGenerator[None]:
     loop = asyncio.get_running_loop()
     pressed = 0
 
-    def stop() -> None:
+    def stop(why: str) -> None:
         nonlocal pressed
         pressed += 1
         if pressed == 1:
             say("\nstopping: what is in flight is finished and kept (Ctrl-C again: now)")
-        driver.stop("stopped by Ctrl-C", now=pressed > 1)
+        driver.stop(why, now=pressed > 1)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+    for number, why in (
+        (signal.SIGINT, "stopped by Ctrl-C"),
+        (signal.SIGTERM, "stopped by a signal to end (SIGTERM)"),
+    ):
+        loop.add_signal_handler(number, stop, why)
     try:
         yield
     finally:

@@ -266,6 +266,8 @@ def _request(job: str, tables: Tables, upto: str) -> RunRequest:
             name, path = _name_of(given), given
         if not name.isidentifier():
             raise Misuse(f"{name!r} is no name of a table", "--table", "Write NAME=PATH.")
+        if not path:
+            raise Misuse(f"there is no path for the table {name}", "--table", "Write NAME=PATH.")
         if name in named:
             raise Misuse(f"two tables are called {name!r}", "--table", "Write NAME=PATH.")
         named[name] = path if is_address(path) else str(Path(path).absolute())

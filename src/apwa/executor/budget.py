@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from apwa.vocabulary import Caps, Usage
+from apwa.vocabulary.numbers import money
 
 _SHARE = 4  # a block takes at most this part of what is left, so that every holder finds some
 
@@ -83,6 +84,17 @@ class Budget:
     @property
     def capped(self) -> bool:
         return any(cap is not None for cap in self._caps)
+
+    @property
+    def words(self) -> str:
+        """The caps, for people."""
+        calls, tokens, cost = self._caps
+        said = [
+            *([] if cost is None else [f"{money(cost)}"]),
+            *([] if tokens is None else [f"{tokens:,} tokens"]),
+            *([] if calls is None else [f"{calls:,} calls"]),
+        ]
+        return f"the {'cap' if len(said) == 1 else 'caps'} of {' and '.join(said)}"
 
     def set_caps(self, caps: Caps) -> None:
         """New caps from now on; a measure that is None is no longer capped."""

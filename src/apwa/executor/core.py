@@ -428,7 +428,7 @@ class Core:
 
     def _feed(self) -> None:
         if not self.allotment.feed() and not self.paused and self.working:
-            words = "budget: what is left of the cap does not pay another call"
+            words = f"budget: what is left of {self.books.budget.words} does not pay another call"
             self.stop(f"{words}. {ErrorKind.BUDGET.remedy}", self._ticked_at or 0.0)
 
     # ---- inside: failures, stops, progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from apwa.journal import JournalReader
 from apwa.plan import TemplateStep
@@ -57,9 +57,16 @@ def forecast_words(forecast: Forecast, *, time: bool = True) -> str:
     )
 
 
-def failures_text(reader: JournalReader, scope: str, step: str) -> str:
-    """Failure kinds of a step, with counts, remedies and a few examples each."""
-    return "\n".join([_set_aside(reader, scope, step), *_kinds(reader, scope, step)])
+def _by_place(ordinal: int) -> str:
+    return str(ordinal + 1)
+
+
+def failures_text(
+    reader: JournalReader, scope: str, step: str, name_of: Callable[[int], str] = _by_place
+) -> str:
+    """Failure kinds of a step, with counts, remedies and a few examples each, by their names."""
+    kinds = _kinds(reader, scope, step, name_of=name_of)
+    return "\n".join([_set_aside(reader, scope, step), *kinds])
 
 
 def failures_shown(reader: JournalReader, scope: str, step: str, *, answers: bool) -> str:
@@ -79,7 +86,14 @@ def _set_aside(reader: JournalReader, scope: str, step: str) -> str:
     return f"Step {step}: {rows_of(count) if count else 'nothing is'} quarantined."
 
 
-def _kinds(reader: JournalReader, scope: str, step: str, *, examples: int = _EXAMPLES) -> list[str]:
+def _kinds(
+    reader: JournalReader,
+    scope: str,
+    step: str,
+    *,
+    examples: int = _EXAMPLES,
+    name_of: Callable[[int], str] = _by_place,
+) -> list[str]:
     """A line for each kind of failure, most frequent first, and some examples below it."""
     counts = reader.failure_counts(scope, step)
     if hides(reader, scope, step):
@@ -89,8 +103,22 @@ def _kinds(reader: JournalReader, scope: str, step: str, *, examples: int = _EXA
     for kind, count in sorted(counts.items(), key=lambda pair: -pair[1]):
         lines.append(f"- {kind.value}: {rows_of(count)}. {kind.remedy}")
         own = [result for result in found if result.kind is kind][:examples]
-        lines += [f"  - row {result.ordinal + 1}: {_clip(result.message)}" for result in own]
+        lines += [f"  - row {name_of(result.ordinal)}: {_clip(result.message)}" for result in own]
     return lines
+
+
+def _names_of(course: Course, step: str) -> Callable[[int], str]:
+    """How a person names a step's rows to ``show``: by key, where there is one to be seen."""
+    assert course.checked is not None
+    spec = course.checked.plan.steps[step]
+    if not isinstance(spec, TemplateStep) or spec.reduce is not None:
+        return _by_place
+    table = course.desk.tables.get(spec.over)
+    if table is None and spec.over in course.finished:
+        table = course.finished[spec.over].table
+    if table is None or not table.key or table.sensitive & set(table.key):
+        return _by_place
+    return lambda ordinal: next(table.row_keys(ordinal, ordinal + 1))
 
 
 def pilot_text(course: Course, forecast: Forecast) -> str:
@@ -296,7 +324,8 @@ def _failures(course: Course) -> list[str]:
     lines: list[str] = []
     for name in course.checked.order if course.checked is not None else ():
         if course.desk.reader.failure_counts(RUN, name):
-            lines += [failures_text(course.desk.reader, RUN, name), ""]
+            names = _names_of(course, name)
+            lines += [failures_text(course.desk.reader, RUN, name, names), ""]
         elif name in course.finished and (unread := course.finished[name].end.quarantined):
             lines += [f"Step {name}: {unread:,} files that cannot be read; see the notices.", ""]
     return ["## Quarantined rows", "", *(lines or ["None.", ""])]

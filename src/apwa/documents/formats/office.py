@@ -98,6 +98,8 @@ def _data(path: Path, type_: str) -> bytes:
         if "EncryptedPackage".encode("utf-16-le") in data:
             raise Unreadable("the file is encrypted: it opens with a password only")
         raise Unreadable(f"the file is no {type_} but of an older format, as .{type_[:-1]}")
+    if type_ == "rtf" and not data.lstrip().startswith(b"{\\rtf"):
+        raise Unreadable("the file is no RTF")
     return data
 
 
