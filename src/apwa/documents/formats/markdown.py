@@ -10,10 +10,11 @@ ALL = r"!-/:-@\[-`{-~"
 SAVE_BRACKETS = r"!-'*-/:-<>-@\[-`{-~"
 """Those that xberg escapes: before ( ) = it leaves a backslash alone."""
 
+_MOST_CODE = 20_000  # in a line of text: lone backticks must not be paired without end
 # Code and equations stand as they were written: a backslash there is the document's own.
 _VERBATIM = (
     r"(?P<fence>`{3,})[^`\n]*\n(?s:.*?)\n[ >]*(?P=fence)`*[ ]*$"
-    r"|(?P<ticks>`+)(?!`)(?s:(?!\n[ ]*\n).)+?(?<!`)(?P=ticks)(?!`)"
+    rf"|(?P<ticks>`+)(?!`)(?s:(?!\n[ ]*\n).){{1,{_MOST_CODE}}}?(?<!`)(?P=ticks)(?!`)"
     r"|`+"
     r"|^\$\$.+\$\$$"
 )
