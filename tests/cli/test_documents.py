@@ -82,17 +82,19 @@ class Memory:
                     if not reads and not runs:
                         continue
                     lines = (about / "status").read_text().splitlines()
+                    seen = dict(line.split(":", 1) for line in lines)
+                    if reads:  # of this run: other tests have readers too
+                        command = Path(f"/proc/{int(seen['PPid'])}/cmdline").read_bytes()
                 except OSError:
                     continue
-                for line in lines:
-                    if not line.startswith("VmHWM"):
-                        continue
-                    size = int(line.split()[1]) << 10
-                    if reads:
-                        self.most = max(self.most, size)
-                        self.readers.add(int(about.name))
-                    elif str(self.at).encode() in command:
-                        self.of_the_run = max(self.of_the_run, size)
+                if str(self.at).encode() not in command or "VmHWM" not in seen:
+                    continue
+                size = int(seen["VmHWM"].split()[0]) << 10
+                if reads:
+                    self.most = max(self.most, size)
+                    self.readers.add(int(about.name))
+                else:
+                    self.of_the_run = max(self.of_the_run, size)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is seen in /proc")
