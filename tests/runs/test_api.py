@@ -107,7 +107,7 @@ def test_a_file_that_hangs_its_reader_is_its_own_rows_trouble(
         (papers / f"{number}.html").write_text(f"<p>Note {number}: Anna went home.")
     (papers / "3-long.html").write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_200_000)
     # a minute or two in earnest
-    short = partial(readers.Limits, seconds=4.0, memory_bytes=4 << 30)
+    short = partial(readers.Limits, seconds=3.0, memory_bytes=4 << 30)
     monkeypatch.setattr(readers, "Limits", short)
     (tmp_path / "plan.yaml").write_text(PLAN.replace("over: notes", "over: papers"))
     run = apwa.run(
@@ -116,7 +116,7 @@ def test_a_file_that_hangs_its_reader_is_its_own_rows_trouble(
     )  # fmt: skip
     rows = {row["file"]: row for row in run.answer.to_arrow().to_pylist()}
     errors = {name: row["_error"] for name, row in rows.items() if row["_status"] != "done"}
-    assert errors == {"3-long.html": "bad_input: reading it took longer than 4 s"}
+    assert errors == {"3-long.html": "bad_input: reading it took longer than 3 s"}
     assert len(rows) == 7
 
 
