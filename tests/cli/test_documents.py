@@ -187,10 +187,12 @@ def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
 ) -> None:
     place = tmp_path / "docs"
     place.mkdir()
-    for number in range(60):
-        data = docx([f"Letter {number}: Peter Miller called from Berlin."] * 400)
-        (place / f"{number:02d}.docx").write_bytes(data)
-    (place / "60.docx").write_bytes(b"broken")
+    slow = "<i></i>" * 150_000  # takes a while to read, and says nothing
+    for number in range(100):
+        page = f"<p>Letter {number}: Peter Miller called from Berlin.</p>{slow}"
+        (place / f"{number:02d}.html").write_text(page)
+    (place / "broken.docx").write_bytes(b"broken")
+    names = sorted(path.name for path in place.iterdir())
     (tmp_path / "plan.yaml").write_text(PLAN)
     model = practice().model
     common = ("run", "plan.yaml", "--table", "docs=docs", "--model", model, "--yes", "--no-pilot")
@@ -210,13 +212,13 @@ def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
         process.kill()
         process.wait()
     kept = _kept(tmp_path)
-    assert 5 <= kept < 61
+    assert 5 <= kept < 101
     # what was read is not read again: its source may be gone
     (path,) = tmp_path.glob("home/runs/*/inputs/content.db")
     with sqlite3.connect(path) as connection:
         read = [n for (n,) in connection.execute("SELECT ordinal FROM parts")]
     for ordinal in read:
-        (place / f"{ordinal:02d}.docx").unlink()
+        (place / names[ordinal]).unlink()
     again = apwa("resume")
     assert again.returncode == 3, again.stderr
     assert "has changed since table docs was read" in again.stderr

@@ -177,7 +177,8 @@ def test_documents_of_a_store_are_read_as_those_of_a_folder(
         "    contract: {summary: str}\nanswer: told\n"
     )
     ended = apwa(*run_over("papers=s3://bucket/papers/", "--model", "practice"), **s3.env)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 3, ended.stderr
+    assert "1 of papers cannot be read and take no part: broken.pdf" in ended.stderr
     found = read_rows(tmp_path / "out.jsonl")
     assert [row["file"] for row in found] == ["invoice.pdf", "letter.docx"]
     assert found[0]["long"] > 500 and found[1]["long"] == len("Dear Ann\n\nthe total is 12")
