@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +10,7 @@ from cyclopts import Parameter
 
 from apwa.cli.settings import share
 from apwa.documents import Split
-from apwa.vocabulary import Misuse
+from apwa.vocabulary import Misuse, above_zero
 
 Display = Literal["auto", "rich", "plain", "json", "none"]
 
@@ -182,10 +180,3 @@ def pairs(texts: tuple[str, ...], names: list[str], flag: str) -> dict[str, list
             raise Misuse(f"there is no table {name!r}", flag, f"Tables: {', '.join(names)}.")
         found.setdefault(name, []).extend(column for column in columns.split(",") if column)
     return found
-
-
-def above_zero(numbers: Mapping[str, float | None]) -> None:
-    """Raises Misuse for the first flag whose number is none that can be meant."""
-    for flag, number in numbers.items():
-        if number is not None and not 0 < number < math.inf:
-            raise Misuse("the number must be above 0", flag)

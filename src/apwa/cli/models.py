@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from apwa import __version__
-from apwa.cli.flags import above_zero
 from apwa.cli.settings import current, merge
 from apwa.cli.words import safe
+from apwa.vocabulary import above_zero
 
 if TYPE_CHECKING:
     from apwa.models import EndpointTraits, OpenedModel

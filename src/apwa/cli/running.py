@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from apwa.cli.flags import Limits, Looks, Output, Tables, above_zero, pairs, splits
+from apwa.cli.flags import Limits, Looks, Output, Tables, pairs, splits
 from apwa.cli.settings import current, merge
 from apwa.cli.words import say
-from apwa.vocabulary import Misuse
+from apwa.vocabulary import Misuse, above_zero
 
 if TYPE_CHECKING:
     from apwa.runs import Again, RunDirectory, RunRequest, RunSettings

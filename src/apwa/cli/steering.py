@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from apwa.cli.flags import Looks, Output, above_zero
+from apwa.cli.flags import Looks, Output
 from apwa.cli.looking import named_run
 from apwa.cli.settings import current, merge, share
 from apwa.cli.words import say
-from apwa.vocabulary import Cancel, ChangeLimits, Finish, Misuse, Pause, ReopenEndpoints
+from apwa.vocabulary import Cancel, ChangeLimits, Finish, Misuse, Pause, ReopenEndpoints, above_zero
 
 if TYPE_CHECKING:
     from apwa.runs import RunDirectory

@@ -53,9 +53,8 @@ async def unread(desk: Desk, table: Table, rows: BitMap) -> dict[int, str]:
 
 
 async def whole(desk: Desk, name: str, table: Table, rows: BitMap) -> Table:
-    """A table with the contents of these rows in its own files, for a query: of those that can be
-    read, as queries see of a step only what is done."""
-    rows = rows - BitMap(await unread(desk, table, rows))
+    """A table with the contents of these rows in its own files, for a query: rows that have been
+    read and are not ``unread``, as queries see of a step only what is done."""
     return await asyncio.to_thread(select_rows, table, rows, desk.scratch(name))
 
 
@@ -76,6 +75,7 @@ async def previewed(
             rows |= BitMap(range(min(table.rows, _PREVIEWED)))
         if len(rows) < table.rows:
             sampled.append(name)
+        rows = rows - BitMap(await unread(desk, table, rows))
         found[name] = await whole(desk, f"preview-{name}", table, rows)
     return found, sampled
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
@@ -12,7 +11,7 @@ import msgspec
 from apwa.documents import Split
 from apwa.models import EndpointSettings, check_address, check_endpoints
 from apwa.plan import SET_OTHERWISE
-from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits, Misuse, names_secret
+from apwa.vocabulary import NUSD_PER_USD, Caps, ChangeLimits, Misuse, above_zero, names_secret
 
 _ABOVE_ZERO = (
     "max_cost", "max_tokens", "max_calls", "concurrency", "limit", "timeout_s", "output_tokens",
@@ -115,10 +114,7 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 def check_settings(settings: RunSettings, place: str) -> None:
     """Raises Misuse, with the setting's name, for what could not be used or would keep a secret."""
-    for name in _ABOVE_ZERO:
-        number = getattr(settings, name)
-        if number is not None and not 0 < number < math.inf:
-            raise Misuse("the number must be above 0", f"{place} {name}")
+    above_zero({f"{place} {name}": getattr(settings, name) for name in _ABOVE_ZERO})
     if not 0 <= settings.max_failures <= 1:
         raise Misuse("the share must be between 0 and 1", f"{place} max_failures")
     check_endpoints(settings.endpoints, place)

@@ -24,6 +24,7 @@ from apwa.vocabulary.errors import (
     PlanError,
     Problem,
     RunFailed,
+    above_zero,
     is_full,
     named,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "Values",
     "WorkLimits",
     "WorkSpec",
+    "above_zero",
     "decode_command",
     "encode_command",
     "is_full",

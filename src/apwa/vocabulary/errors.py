@@ -7,6 +7,8 @@ three parts and ends with the error's exit code; no traceback reaches a user unl
 from __future__ import annotations
 
 import errno
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,3 +123,10 @@ def named(error: OSError, path: Path | None = None) -> Paused:
         where,
         "See to it, then try again: nothing done is lost.",
     )
+
+
+def above_zero(numbers: Mapping[str, float | None]) -> None:
+    """Raises Misuse, with the setting's or flag's name, for a number that cannot be meant."""
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < math.inf:
+            raise Misuse("the number must be above 0", name)
