@@ -336,6 +336,23 @@ async def test_leases_that_have_not_begun_are_given_back(
     assert len(endpoint.seen) == 2
 
 
+async def test_a_lease_that_was_given_back_is_not_worked_when_it_comes_again(
+    driver: Driver, endpoint: FakeEndpoint
+) -> None:
+    """As it does when the driver takes a lease for lost that the host has just given back."""
+    endpoint.answer = lambda body: None
+    driver.host.send(OpenStep("run", a_step()))
+    driver.host.send(Grant("fake", 1))
+    driver.host.send(Lease("run", "rate", items(1, 2)))
+    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+    driver.host.send(Revoke([1, 2]))
+    driver.host.send(Lease("run", "rate", items(2, 3)))
+    endpoint.release.set()
+    await driver.until(lambda: driver.outcomes.keys() == {1, 3})
+    assert [r.lease_ids for r in driver.of(Returned)] == [[2], [2]]
+    assert len(endpoint.seen) == 2
+
+
 async def test_a_begun_lease_is_given_back_when_asked_and_its_call_counts_as_spent(
     driver: Driver, endpoint: FakeEndpoint
 ) -> None:

@@ -181,6 +181,19 @@ async def test_how_much_a_model_thinks_is_set_within_its_output_limit(
         assert f'"thinking_budget": {budgets[effort]}' in body and not said
 
 
+async def test_an_effort_that_is_no_word_is_sent_as_it_is_or_said_to_be_dropped(
+    opened: OpenedModel, served: Vendors
+) -> None:
+    effort = {"level": "low"}
+    said: list[str] = []
+    opened.model._on_notice = said.append  # pyright: ignore
+    await opened.model.complete(_ask(opened, "hello", parameters={"reasoning_effort": effort}))
+    if served.vendors[-1] == "google":  # which takes no fields but its own
+        assert len(said) == 1 and "reasoning_effort" in said[0]
+    else:
+        assert '"level": "low"' in json.dumps(served.bodies[-1]) and not said
+
+
 async def test_an_answer_cut_by_the_limit_says_so(opened: OpenedModel) -> None:
     reply = await opened.model.complete(_ask(opened, "LIMIT REACHED"))
     assert reply.stop == "length"

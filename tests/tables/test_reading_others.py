@@ -185,4 +185,4 @@ def test_a_folder_of_texts_may_hold_a_readme_and_says_what_it_left_out(tmp_path:
     (folder / "README").write_text("not a text of ours")
     table = read_table("texts", folder, tmp_path / "in")
     assert table.rows == 1
-    assert table.source.endswith("(1 other file left out)")
+    assert table.left_out == 1

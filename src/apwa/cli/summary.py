@@ -13,7 +13,7 @@ from apwa.cli.words import safe, say
 from apwa.runs import DryStep, Ended, RunReader, skipped_rows, usage_words
 from apwa.tables import Table, is_content, plain_rows
 from apwa.vocabulary import RUN
-from apwa.vocabulary.numbers import money
+from apwa.vocabulary.numbers import counted, money
 
 _CLIP = 160
 _MISSING = 12
@@ -57,8 +57,8 @@ def print_summary(ended: Ended, *, quiet: bool) -> None:
         say(f"\nRun it with: apwa resume {directory.name}, or apwa run PLAN --table …")
     step = f"of step {ending.step} " if ending.step and ending.state != "done" else ""
     say(
-        f"\n{ending.rows:,} rows {step}= {ending.done:,} done + {ending.quarantined:,} quarantined"
-        f" + {ending.skipped:,} skipped"
+        f"\n{counted(ending.rows, 'row')} {step}= {ending.done:,} done"
+        f" + {ending.quarantined:,} quarantined + {ending.skipped:,} skipped"
     )
 
 
@@ -66,7 +66,9 @@ def _failures(ended: Ended) -> None:
     with RunReader(ended.directory) as reader:
         for step in reader.steps():
             for kind, count in reader.journal.failure_counts(RUN, step.name).items():
-                say(f"  {kind.value:<11} {count:,} rows of step {step.name}. {kind.remedy}")
+                say(
+                    f"  {kind.value:<11} {counted(count, 'row')} of step {step.name}. {kind.remedy}"
+                )
 
 
 def _missing(ended: Ended) -> None:
@@ -74,14 +76,14 @@ def _missing(ended: Ended) -> None:
     with RunReader(ended.directory) as reader:
         keys = skipped_rows(reader.table(ended.ending.answer), _MISSING)
     more = " …" if ended.ending.skipped > len(keys) else ""
-    say(f"  missing     {ended.ending.skipped:,} rows: {', '.join(map(safe, keys))}{more}")
+    say(f"  missing     {counted(ended.ending.skipped, 'row')}: {', '.join(map(safe, keys))}{more}")
 
 
 def print_rows(table: Table, count: int) -> None:
     """Print the first rows as people read them, to stderr."""
     hidden = {f.name for f in table.schema if is_content(f)}
     names = [n for n in table.schema.names if n not in hidden and n not in table.sensitive]
-    say(f"\nThe first {min(count, table.rows)} of {table.rows:,} rows:")
+    say(f"\nThe first {min(count, table.rows)} of {counted(table.rows, 'row')}:")
     rows = (row for _, batch in table.batches(names) for row in plain_rows(batch, names))
     for row in itertools.islice(rows, count):
         say()

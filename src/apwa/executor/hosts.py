@@ -12,7 +12,7 @@ import asyncio
 import platform
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -47,7 +47,7 @@ _FLUSH_S = 0.005
 _MOST_OUTCOMES = 256
 _HEARTBEAT_S = 1.0
 _AGAIN_S = 5.0
-_REMEMBERED = 16_384  # acknowledged leases that are known as done when they come again
+_REMEMBERED = 16_384  # leases that are over, and known as that when they come again
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +64,21 @@ class _Held:
     revoked: bool = False
     outcome: Outcome | None = None
     told_at: float = 0.0
+
+
+class _Remembered:
+    """The last lease ids of a kind."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, None] = {}
+
+    def add(self, lease_ids: Iterable[int]) -> None:
+        self._ids.update(dict.fromkeys(lease_ids))
+        while len(self._ids) > _REMEMBERED:
+            del self._ids[next(iter(self._ids))]
+
+    def __contains__(self, lease_id: int) -> bool:
+        return lease_id in self._ids
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +133,8 @@ class LocalHost:
         self._held: dict[int, _Held] = {}
         self._running: dict[int, _Held] = {}  # in the order in which they began
         self._finished: list[_Held] = []
-        self._acknowledged: dict[int, None] = {}
+        self._acknowledged = _Remembered()
+        self._given_back = _Remembered()
         self._flush_timer: asyncio.TimerHandle | None = None
         self._said: deque[FromHost] = deque()
         self._news = asyncio.Event()
@@ -200,7 +216,11 @@ class LocalHost:
         endpoint, opened, trouble = opening
         lane = self._lane(endpoint)
         now = time.monotonic()
+        given_back: list[int] = []
         for item in message.items:
+            if item.lease_id in self._given_back:  # sent again before the driver heard of that
+                given_back.append(item.lease_id)
+                continue
             if item.lease_id in self._held or item.lease_id in self._acknowledged:
                 self._tell_again(item.lease_id)
                 continue
@@ -211,6 +231,8 @@ class LocalHost:
             else:
                 kind, words = trouble
                 self._finish(held, _failed(item, kind, words))
+        if given_back:
+            self._say(Returned(given_back))
         self._run(lane)
 
     def _tell_again(self, lease_id: int) -> None:
@@ -235,14 +257,11 @@ class LocalHost:
                 held.task.cancel()
             given_back.append(lease_id)
         if given_back:
+            self._given_back.add(given_back)
             self._say(Returned(given_back))
 
     def _forget(self, lease_ids: list[int]) -> None:
-        for lease_id in lease_ids:
-            if self._held.pop(lease_id, None) is not None:
-                self._acknowledged[lease_id] = None
-        while len(self._acknowledged) > _REMEMBERED:
-            del self._acknowledged[next(iter(self._acknowledged))]
+        self._acknowledged.add(i for i in lease_ids if self._held.pop(i, None) is not None)
 
     # ---- runners
 

@@ -59,7 +59,7 @@ _SHARED = {  # parameters that all providers know, each under its own name
     "stop": "stop_sequences",
     _EFFORT: "thinking",
 }
-_EFFORTS: dict[object, bool | str] = {
+_EFFORTS: dict[str, bool | str] = {
     "none": False,
     **{level: level for level in ANTHROPIC_THINKING_BUDGET_MAP if isinstance(level, str)},
 }
@@ -182,10 +182,11 @@ def settings_of(
         if name == _EFFORT and effort_field:
             settings[effort_field] = value
             continue
-        if shared is None or shared in raw or (name == _EFFORT and value not in _EFFORTS):
+        effort = _EFFORTS.get(value) if name == _EFFORT and isinstance(value, str) else None
+        if shared is None or shared in raw or (name == _EFFORT and effort is None):
             others[name] = value
         elif name == _EFFORT:
-            settings[shared] = _EFFORTS[value]
+            settings[shared] = effort
         else:
             one = name == "stop" and isinstance(value, str)
             settings[shared] = [value] if one else value

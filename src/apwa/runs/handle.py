@@ -16,6 +16,7 @@ from apwa.runs.ending import Ending
 from apwa.runs.reading import RunReader
 from apwa.tables import Table, plain_rows
 from apwa.vocabulary import NUSD_PER_USD, Misuse, RunFailed, Usage
+from apwa.vocabulary.numbers import counted
 
 
 class Answer:
@@ -55,7 +56,7 @@ class Answer:
             cells = "".join(f"<td>{html.escape(str(v)[:200])}</td>" for v in shown)
             rows.append(f"<tr>{cells}</tr>")
         return (
-            f"<p>{html.escape(self.table.name)}: {self.table.rows:,} rows</p>"
+            f"<p>{html.escape(self.table.name)}: {counted(self.table.rows, 'row')}</p>"
             f"<table><tr>{head}</tr>{''.join(rows)}</table>"
         )
 

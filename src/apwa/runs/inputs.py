@@ -15,7 +15,7 @@ from apwa.documents import Split
 from apwa.runs.desk import Desk
 from apwa.runs.settings import TableSource
 from apwa.stores import Fetched, Progress, fetch, is_address, remote_stamp, shown
-from apwa.tables import COPIED, Stop, Table, find_source, frame_table, left_out, read_table
+from apwa.tables import COPIED, Stop, Table, find_source, frame_table, read_table
 from apwa.vocabulary import BadInput, Misuse
 from apwa.vocabulary.events import InputFetched, TableRead, Trouble
 
@@ -43,7 +43,11 @@ async def read_inputs(
             stamps[source.name] = await asyncio.to_thread(stamp, source.source, source.split)
             table = await _read(desk, source, source.source)
         desk.tables[source.name] = table
-        desk.emit(TableRead(source.name, table.rows, len(table.schema), table.source))
+        desk.emit(
+            TableRead(
+                source.name, table.rows, len(table.schema), table.source, left_out=table.left_out
+            )
+        )
     await desk.journal.put_fact(_STAMPS, msgspec.json.encode(stamps))
     await desk.keep_tables()
 
@@ -103,8 +107,7 @@ async def _from_afar(desk: Desk, source: TableSource) -> tuple[str, Table]:
         ) from error
     if (await asyncio.to_thread(find_source, fetched.source, source.split)).kind in COPIED:
         await asyncio.to_thread(shutil.rmtree, into)  # all of it stands in the snapshot
-    told = left_out(fetched.left_out)
-    return fetched.stamp, replace(table, source=place + told)
+    return fetched.stamp, replace(table, source=place, left_out=fetched.left_out)
 
 
 def _said(words: str, fetched: Fetched) -> str:

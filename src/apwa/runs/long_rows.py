@@ -18,6 +18,7 @@ from apwa.runs.reduction import read_items
 from apwa.runs.walk import Walk
 from apwa.tables import Documents, Table, count_tokens, is_small
 from apwa.vocabulary import PILOT, ErrorKind, WorkSpec
+from apwa.vocabulary.numbers import counted
 
 _SAMPLE_ROWS = 2_000
 _SAMPLE_FILES = 40  # each of which must be read
@@ -98,7 +99,7 @@ def look_for_long_rows(walk: Walk, step: TemplateStep, spec: WorkSpec, fit: Fit)
         look = long_rows(spec, table, rows, fit, walk.desk.settings.seed, documents)
     if whole:
         return look
-    basis = f"from {len(rows):,} rows of the pilot, the longest among them"
+    basis = f"from {counted(len(rows), 'row')} of the pilot, the longest among them"
     return msgspec.structs.replace(look, basis=basis, piloted=True)
 
 

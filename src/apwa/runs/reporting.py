@@ -12,7 +12,7 @@ from apwa.runs.ending import Ending
 from apwa.runs.files import write_text
 from apwa.runs.forecast import Forecast
 from apwa.runs.specs import hides
-from apwa.runs.untrusted import fenced, rows_of, some_done, untrusted
+from apwa.runs.untrusted import fenced, some_done, untrusted
 from apwa.vocabulary import PILOT, RUN, Usage
 from apwa.vocabulary.events import (
     AnswersReused,
@@ -26,7 +26,7 @@ from apwa.vocabulary.events import (
     StepOpened,
     Trouble,
 )
-from apwa.vocabulary.numbers import duration, money
+from apwa.vocabulary.numbers import counted, duration, money
 
 _EXAMPLES = 3  # of a failure kind, in a report
 _MORE_EXAMPLES = 8  # where the manager asks for them
@@ -83,7 +83,7 @@ def failures_shown(reader: JournalReader, scope: str, step: str, *, answers: boo
 
 def _set_aside(reader: JournalReader, scope: str, step: str) -> str:
     count = sum(reader.failure_counts(scope, step).values())
-    return f"Step {step}: {rows_of(count) if count else 'nothing is'} quarantined."
+    return f"Step {step}: {counted(count, 'row') if count else 'nothing is'} quarantined."
 
 
 def _kinds(
@@ -101,7 +101,7 @@ def _kinds(
     found = reader.failures(scope, step, examples * len(counts)) if counts and examples else []
     lines: list[str] = []
     for kind, count in sorted(counts.items(), key=lambda pair: -pair[1]):
-        lines.append(f"- {kind.value}: {rows_of(count)}. {kind.remedy}")
+        lines.append(f"- {kind.value}: {counted(count, 'row')}. {kind.remedy}")
         own = [result for result in found if result.kind is kind][:examples]
         lines += [f"  - row {name_of(result.ordinal)}: {_clip(result.message)}" for result in own]
     return lines
@@ -130,7 +130,7 @@ def pilot_text(course: Course, forecast: Forecast) -> str:
     for name, closed in course.piloted.items():
         end = closed.end
         lines.append(
-            f"Step {name}: {rows_of(closed.table.rows)} in its table, {end.done:,} done,"
+            f"Step {name}: {counted(closed.table.rows, 'row')} in its table, {end.done:,} done,"
             f" {end.quarantined:,} quarantined."
         )
         lines += [look.words() for look in forecast.long if look.step == name and look.too_long]
@@ -151,8 +151,8 @@ def run_text(course: Course) -> str:
     for name, closed in course.finished.items():
         end = closed.end
         lines.append(
-            f"Step {name}: {rows_of(closed.table.rows)}, {end.done:,} done, {end.quarantined:,}"
-            f" quarantined, {end.skipped:,} skipped; {usage_words(end.usage)}."
+            f"Step {name}: {counted(closed.table.rows, 'row')}, {end.done:,} done,"
+            f" {end.quarantined:,} quarantined, {end.skipped:,} skipped; {usage_words(end.usage)}."
         )
         lines += _kinds(course.desk.reader, RUN, name)
     return "\n".join(lines)
@@ -297,7 +297,7 @@ def _sum(course: Course, scope: str) -> Usage:
 def _reused(reader: JournalReader) -> list[str]:
     """Rows that needed no call, and where their answers come from."""
     lines = [
-        f"- Step {event.step}: {event.rows:,} of {event.of:,} rows "
+        f"- Step {event.step}: {event.rows:,} of {counted(event.of, 'row')} "
         + (f"from run {event.run}" if event.run else "from answers under an earlier contract")
         for numbered in _all_events(reader)
         if isinstance(event := numbered.event, AnswersReused)
@@ -327,7 +327,10 @@ def _failures(course: Course) -> list[str]:
             names = _names_of(course, name)
             lines += [failures_text(course.desk.reader, RUN, name, names), ""]
         elif name in course.finished and (unread := course.finished[name].end.quarantined):
-            lines += [f"Step {name}: {unread:,} files that cannot be read; see the notices.", ""]
+            lines += [
+                f"Step {name}: {counted(unread, 'file')} that cannot be read; see the notices.",
+                "",
+            ]
     return ["## Quarantined rows", "", *(lines or ["None.", ""])]
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from apwa.runs.closing import ERROR, STATUS
 from apwa.runs.walk import Closed
 from apwa.tables import plain_rows
+from apwa.vocabulary.numbers import counted
 
 _CELL_CHARS = 600
 _MARK = re.compile(r"<(?=\s*/?\s*untrusted)", re.IGNORECASE)
@@ -23,10 +24,6 @@ def fenced(lines: list[str]) -> list[str]:
     return [about, "<untrusted-data>", *safe, "</untrusted-data>"]
 
 
-def rows_of(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
 def untrusted(table: pa.Table) -> str:
     """Rows as JSON lines, clipped, inside marks that say what they are."""
     lines: list[str] = []
@@ -37,7 +34,7 @@ def untrusted(table: pa.Table) -> str:
                 for at, (name, value) in enumerate(zip(table.schema.names, values, strict=True), 1)
             }
             lines.append(msgspec.json.encode(row).decode())
-    return f"{rows_of(table.num_rows)}. " + "\n".join(fenced(lines))
+    return f"{counted(table.num_rows, 'row')}. " + "\n".join(fenced(lines))
 
 
 def _clip(value: Any) -> Any:

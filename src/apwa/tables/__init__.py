@@ -11,7 +11,7 @@ from apwa.tables.extraction import Documents
 from apwa.tables.foreign import Stop
 from apwa.tables.frames import frame_table, frame_words
 from apwa.tables.read import COPIED, read_table
-from apwa.tables.sources import find_source, has_known_ending, has_parts, left_out, split_part
+from apwa.tables.sources import find_source, has_known_ending, has_parts, split_part
 from apwa.tables.sql_process import CheckProcess, SqlProcess
 from apwa.tables.sql_rules import SqlProblem
 from apwa.tables.table import Table, key_text, plain_rows, write_table
@@ -44,7 +44,6 @@ __all__ = [
     "is_images",
     "is_small",
     "key_text",
-    "left_out",
     "looked_at",
     "pilot_ordinals",
     "plain_rows",

@@ -25,7 +25,7 @@ from apwa.tables.kinds_of_text import TextKinds, typed
 from apwa.tables.listing import WITH_REASONS, Listing
 from apwa.tables.places import at
 from apwa.tables.row_keys import check_keys, check_sensitive
-from apwa.tables.sources import FOREIGN, Source, find_source, left_out
+from apwa.tables.sources import FOREIGN, Source, find_source
 from apwa.tables.table import Table, write_table
 from apwa.vocabulary import BadInput
 
@@ -60,7 +60,6 @@ def read_table(
     Raises BadInput with file, line and column for whatever is wrong.
     """
     found = find_source(source, split)
-    told = left_out(found.left_out)
     if found.kind in FOREIGN:
         table = foreign_table(name, found.kind, found.files[0], found.part, into, stop)
     elif found.kind == "documents":
@@ -68,7 +67,7 @@ def read_table(
         table = list_documents(name, found.base, found.files, into, content, split)
     else:
         table = _READERS[found.kind](name, found, into)
-    table = replace(table, source=f"{source}{told}")
+    table = replace(table, source=str(source), left_out=found.left_out)
     try:
         table = _without_ending(table)
         if len(table.schema) == 0:

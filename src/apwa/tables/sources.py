@@ -171,11 +171,6 @@ def _of_one_kind(source: str, files: list[Path], base: Path, split: Split) -> So
     return Source(str(next(iter(kinds))), ordered, base)
 
 
-def left_out(count: int) -> str:
-    """What is said of other files in a folder, after its name."""
-    return f" ({count:,} other file{'s' if count > 1 else ''} left out)" if count else ""
-
-
 def has_parts(source: str | Path, split: Split) -> bool:
     """Whether a source holds documents with such parts."""
     found = _found(source, "")

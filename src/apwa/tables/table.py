@@ -49,6 +49,7 @@ class Table:
         fingerprint: Changes when the content does.
         content: Where the contents of its files are kept, if it lists documents: what was not
             read yet (see ``extraction``) is null.
+        left_out: Files of its folder that are of no kind that can be read.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Table:
     source: str = ""
     fingerprint: str = ""
     content: Path | None = None
+    left_out: int = 0
 
     def dataset(self) -> ds.Dataset:
         """The rows as an Arrow dataset."""
@@ -226,6 +228,7 @@ class Table:
             self.name, self.schema.serialize().to_pybytes(), self.rows, list(self.key),
             [str(path) for path in self.files], self.format, sorted(self.sensitive),
             self.source, self.fingerprint, None if self.content is None else str(self.content),
+            self.left_out,
         )  # fmt: skip
         return msgspec.json.encode(kept)
 
@@ -237,6 +240,7 @@ class Table:
             kept.name, pa.ipc.read_schema(pa.py_buffer(kept.schema)), kept.rows, tuple(kept.key),
             tuple(Path(path) for path in kept.files), kept.format, frozenset(kept.sensitive),
             kept.source, kept.fingerprint, None if kept.content is None else Path(kept.content),
+            kept.left_out,
         )  # fmt: skip
 
 
@@ -251,6 +255,7 @@ class _Kept(msgspec.Struct, frozen=True):
     source: str
     fingerprint: str
     content: str | None = None
+    left_out: int = 0
 
 
 def _batch_rows(file: pq.ParquetFile, groups: list[int]) -> int:

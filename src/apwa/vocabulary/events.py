@@ -25,10 +25,13 @@ class RunStarted(_Event, frozen=True):
 
 
 class TableRead(_Event, frozen=True):
+    """A table is there. ``left_out``: files of its folder that are of no kind that can be read."""
+
     table: str
     rows: int
     columns: int
     source: str
+    left_out: int = 0
 
 
 class InputFetched(_Event, frozen=True):

@@ -15,6 +15,11 @@ def money(nusd: int | None) -> str:
     return f"${dollars:,.2f}" if dollars >= 100 or not dollars else f"${dollars:,.4f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``1,200 rows``: for nouns that take an s."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def data_size(count: int) -> str:
     """``4.2 MB``: bytes in the unit that fits."""
     value = float(count)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from apwa.cli.display.picture import Picture, StepPicture
 from apwa.cli.words import safe
 from apwa.vocabulary import Usage
@@ -28,7 +26,7 @@ from apwa.vocabulary.events import (
     TableRead,
     Trouble,
 )
-from apwa.vocabulary.numbers import data_size, duration, money, rate, share
+from apwa.vocabulary.numbers import counted, data_size, duration, money, rate, share
 
 PRACTICE = "the practice model (rules that only play a model)"
 
@@ -42,8 +40,6 @@ _LIMITS = {
     "rows": "the rows that are left set the pace",
     "cpu": "this machine sets the pace",
 }
-
-_LEFT_OUT = re.compile(r" \(([\d,]+ other files? left out)\)$")
 
 
 def one_line(text: str, clip: int = _CLIP) -> str:
@@ -120,13 +116,14 @@ def event_words(before: Picture, event: Event) -> str:
             model = PRACTICE if e.practice else ", ".join(one_line(m, 60) for m in e.models)
             return f"run {one_line(e.run)} {again} with {model}"
         case TableRead() as e:
-            left = _LEFT_OUT.search(e.source)
-            told = f"; {left[1]}" if left else ""
-            return f"table {one_line(e.table)}: {e.rows:,} rows, {e.columns:,} columns{told}"
+            left = f"; {counted(e.left_out, 'other file')} left out" if e.left_out else ""
+            size = f"{counted(e.rows, 'row')}, {counted(e.columns, 'column')}"
+            return f"table {one_line(e.table)}: {size}{left}"
         case InputFetched() as e:
             return _fetched_words(e) if e.files == e.all_files else ""
         case FilesRead() as e:
-            return f"table {one_line(e.table)}: {e.read:,} of {e.rows:,} rows read from their files"
+            how_far = f"{e.read:,} of {counted(e.rows, 'row')} read from their files"
+            return f"table {one_line(e.table)}: {how_far}"
         case EndpointFound() as e:
             return _endpoint_words(e)
         case ClusterFound() as e:
@@ -165,7 +162,8 @@ def event_words(before: Picture, event: Event) -> str:
 
 def _fetched_words(event: InputFetched) -> str:
     whole = "" if event.all_bytes is None else f" of {data_size(event.all_bytes)}"
-    how_far = f"{event.files:,} of {event.all_files:,} files, {data_size(event.size_bytes)}{whole}"
+    size = f"{data_size(event.size_bytes)}{whole}"
+    how_far = f"{event.files:,} of {counted(event.all_files, 'file')}, {size}"
     return f"table {one_line(event.table)}: {how_far}, fetched from {one_line(event.source, 120)}"
 
 
@@ -173,10 +171,10 @@ def _step_event_words(event: StepOpened | StepClosed) -> str:
     name = one_line(StepPicture(event.scope, event.step, "", 0).label)
     if isinstance(event, StepOpened):
         before = f", {event.done:,} done before" if event.done else ""
-        return f"{name}: {event.kind} over {event.rows:,} rows{before}"
+        return f"{name}: {event.kind} over {counted(event.rows, 'row')}{before}"
     return (
-        f"{name}: {event.rows:,} rows = {event.done:,} done + {event.quarantined:,} quarantined +"
-        f" {event.skipped:,} skipped"
+        f"{name}: {counted(event.rows, 'row')} = {event.done:,} done"
+        f" + {event.quarantined:,} quarantined + {event.skipped:,} skipped"
         + (f"; {usage_words(event.usage)}" if event.usage.calls else "")
     )
 
@@ -201,7 +199,7 @@ def _cluster_words(event: ClusterFound) -> str:
     what = "a local Ray begun for this run" if event.local else f"the Ray cluster {event.address}"
     cpus = event.resources.get("CPU", 0.0)
     gpus = event.resources.get("GPU", 0.0)
-    has = f"{event.nodes:,} nodes, {cpus:g} CPUs" if event.nodes != 1 else f"1 node, {cpus:g} CPUs"
+    has = f"{counted(event.nodes, 'node')}, {cpus:g} CPU{'' if cpus == 1 else 's'}"
     has += f", {gpus:g} GPUs" if gpus else ""
     page = f"; Ray's dashboard: {one_line(event.dashboard)}" if event.dashboard else ""
     return f"{one_line(what)}: {has}{page}"

@@ -11,6 +11,7 @@ import gc
 import os
 import socket
 import time
+from importlib import import_module
 
 import msgspec
 
@@ -65,6 +66,7 @@ class HostActor:
         """
         if self._host is not None:
             return
+        import_module("aiohttp")  # takes long, and a host that has said what it is must be heard
         os.environ.update(variables)
         self._host = self._made(Registry.builtin(modules))
         gc.collect()
@@ -114,6 +116,7 @@ class HostActor:
                 except TimeoutError:
                     return heard, [], False
             await self._gather()
+        if not self._sent:  # a call that broke off meanwhile may have prepared it
             size = 0
             for message in self._out:
                 size += len(message)
