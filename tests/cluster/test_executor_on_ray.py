@@ -17,9 +17,11 @@ from tests.executor.test_executor_over_hosts import (
     test_a_bad_row_stops_nobody,
     test_a_cap_is_never_passed_and_used_up_to_the_last_call,
     test_a_cap_of_tokens_holds_what_the_endpoint_counted,
+    test_a_cap_that_is_set_or_lowered_while_calls_are_under_way_is_not_passed,
     test_a_refused_row_that_waits_holds_up_no_other,
     test_a_wrong_key_pauses_the_run_and_charges_no_row,
     test_all_rows_are_done_though_the_endpoint_is_moody,
+    test_calls_that_are_called_back_count_as_spent,
 )
 from tests.executor.test_stops_over_hosts import test_a_stop_does_not_wait_out_the_endpoints_pace
 

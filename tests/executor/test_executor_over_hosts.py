@@ -14,6 +14,7 @@ from apwa.capabilities import Registry
 from apwa.executor import Executor, Host, LocalHost, LoopbackHost, StepJob, Work
 from apwa.models import LeanChat
 from apwa.vocabulary import Caps, ErrorKind, WorkLimits, WorkSpec
+from apwa.vocabulary.control import ChangeLimits
 
 from .conftest import MemoryJournal
 from .endpoint import GOOD, Body, FakeEndpoint, a_step, fails, says, serving, user_text
@@ -106,6 +107,45 @@ async def test_a_cap_of_tokens_holds_what_the_endpoint_counted(
     assert counted <= 9000 and 9000 - counted < 600  # less than the bound of one more call
     assert end.done == len(endpoint.seen) and "budget" in end.paused
     assert journal.spent().tokens == counted
+
+
+@pytest.mark.parametrize("before", [None, Caps(calls=1000, tokens=10**7)])
+async def test_a_cap_that_is_set_or_lowered_while_calls_are_under_way_is_not_passed(
+    host: Host, endpoint: FakeEndpoint, before: Caps | None
+) -> None:
+    endpoint.answer = lambda body: None
+    journal = MemoryJournal()
+    work = executor(host, journal, before)
+    await work.start()
+    running = asyncio.create_task(work.run_step(job(a_step(), 400)))
+    async with asyncio.timeout(60):
+        while len(endpoint.seen) < 8:
+            await asyncio.sleep(0.01)
+    work.change_limits(ChangeLimits(caps=Caps(calls=30, tokens=10**7)))
+    await asyncio.sleep(0.3)
+    endpoint.release.set()
+    end = await asyncio.wait_for(running, 60)
+    await work.close()
+    assert len(endpoint.seen) == 30 and "budget" in end.paused
+    assert end.done == 30 and journal.spent().calls == 30
+
+
+async def test_calls_that_are_called_back_count_as_spent(
+    host: Host, endpoint: FakeEndpoint
+) -> None:
+    endpoint.answer = lambda body: None
+    journal = MemoryJournal()
+    work = executor(host, journal, Caps(calls=1000, tokens=10**7))
+    await work.start()
+    running = asyncio.create_task(work.run_step(job(a_step(), 50)))
+    async with asyncio.timeout(60):
+        while len(endpoint.seen) < 8:
+            await asyncio.sleep(0.01)
+    work.stop("enough", now=True)
+    running.cancel()  # as a run does that ends at once
+    await asyncio.gather(running, return_exceptions=True)
+    await work.close()
+    assert journal.spent().calls == len(endpoint.seen) == 8
 
 
 async def test_a_wrong_key_pauses_the_run_and_charges_no_row(

@@ -47,8 +47,8 @@ class HostState:
     heartbeat_at: float = 0.0
     says_idle: bool = False  # its last heartbeat knew of no lease
     oldest: tuple[float, int] = (0.0, -1)  # seconds, ordinal
-    missing: int = 0  # heartbeats in a row that lack leases
-    missing_below: int = 0  # lease ids that may be missing
+    missing_below: int = 0  # lease ids that may be missing; 0: none is
+    missing_since: int = 0  # the last grant that was sent before that was noticed
     pace: dict[str, int] = field(default_factory=dict[str, int])  # in flight by endpoint
 
     def works(self, step: StepState) -> bool:
@@ -90,10 +90,11 @@ class Allotment:
                     freed = self.books.reclaim(host.name, endpoint) or freed
         return freed
 
-    def end_books(self) -> None:
-        """The hosts have ended: close all blocks, those of lost hosts as spent whole."""
+    def end_books(self, ended: Collection[str]) -> None:
+        """The run's hosts end: close all blocks. Of a host that has not said its last word, or was
+        lost, they count as spent whole."""
         for host in self.hosts.values():
-            if host.alive:
+            if host.alive and host.name in ended:
                 for endpoint in self.gates:
                     self.books.reclaim(host.name, endpoint)
         self.books.end()

@@ -24,9 +24,10 @@ class Books:
         self._bounds: dict[str, Amount] = {}  # the most that one call of the holder may take
         self._hungry: set[str] = set()
         self._opening: set[str] = set()
+        self._recalled: dict[str, int] = {}  # the grant that took everything back
         self._slots: dict[str, Slots] = {}
         self._ended: set[str] = set()  # hosts of which nothing more comes
-        self._grants = 0
+        self.grants = 0  # sent so far
         self._beats: dict[str, tuple[int, float]] = {}  # last heartbeat of a host, heard when
         self._woken: dict[str, int] = {}
         self._seen_calls: dict[str, int] = {}
@@ -63,6 +64,16 @@ class Books:
     def pay(self, host: str, endpoint: str, amount: tuple[int, int, int]) -> None:
         self._send(host, endpoint, self.told(host, endpoint), Amount(*amount))
 
+    def recall(self) -> None:
+        """Take back all that is paid out. A holder is paid again once its calls have ended.
+
+        What these draw is not known before, and may be as much as their bounds.
+        """
+        for name, (host, endpoint) in self._holders.items():
+            if host not in self._ended:
+                self._send(host, endpoint, self.told(host, endpoint), Amount(), anew=True)
+                self._recalled[name] = self.grants
+
     def told(self, host: str, endpoint: str) -> int:
         """The slots that a host was told last."""
         return self._slots[self.holder(host, endpoint)].told
@@ -72,16 +83,23 @@ class Books:
         return self._slots[self.holder(host, endpoint)].held(now)
 
     def _send(
-        self, host: str, endpoint: str, slots: int, amount: Amount, hold_s: float = 0.0
+        self,
+        host: str,
+        endpoint: str,
+        slots: int,
+        amount: Amount,
+        hold_s: float = 0.0,
+        *,
+        anew: bool = False,
     ) -> None:
         calls, tokens, cost = (
             None if cap is None else n for cap, n in zip(self.budget.caps, amount, strict=True)
         )
-        self._grants += 1
+        self.grants += 1
         beat, heard_at = self._beats.get(host, (0, 0.0))
         known = self._slots[self.holder(host, endpoint)]
-        known.tell(self._grants, slots, heard_at + ALLOTMENT_S)
-        grant = Grant(endpoint, slots, hold_s, calls, tokens, cost, self._grants, beat)
+        known.tell(self.grants, slots, heard_at + ALLOTMENT_S)
+        grant = Grant(endpoint, slots, hold_s, calls, tokens, cost, self.grants, beat, anew)
         self._out.append(Send(host, grant))
 
     # ---- what hosts say
@@ -98,8 +116,18 @@ class Books:
             return  # an old one, late
         self._beats[host] = (beat.number, now)
         for endpoint, (number, in_flight) in beat.granted.items():
-            if f"{host}/{endpoint}" in self._slots:
-                self._slots[f"{host}/{endpoint}"].heard(number, in_flight)
+            name = f"{host}/{endpoint}"
+            if name in self._slots:
+                self._slots[name].heard(number, in_flight)
+            if not in_flight and number >= self._recalled.get(name, number + 1):
+                self._given_up(name)
+
+    def _given_up(self, name: str) -> None:
+        """A holder has nothing any more, and all that it drew has been settled."""
+        if name not in self._opening:
+            del self._recalled[name]
+            self._out += [CloseBlock(closing) for closing in self.budget.take_back(name)]
+            self.record()
 
     def saw(self, host: str, items: Sequence[Outcome], scheduler: Scheduler) -> None:
         """Take the details of calls from outcomes that are counted: settlements lack them."""
@@ -153,7 +181,9 @@ class Books:
         """
         name = self.holder(host, endpoint)
         bound = self._bounds.get(name)
-        if bound is None or name in self._opening or not self.budget.capped:
+        if bound is None or not self.budget.capped:
+            return True
+        if name in self._opening or name in self._recalled:
             return True
         hungry = name in self._hungry
         if not hungry and (not ahead or self._has(name, bound, slots)):
@@ -189,15 +219,20 @@ class Books:
         held = self.budget.outstanding(name)
         return all(n >= m for n, m in zip(held, least, strict=True))
 
-    def opened(self, holder: str, block: int, limit: tuple[int, int, int]) -> tuple[str, str]:
+    def opened(self, holder: str, block: int, limit: tuple[int, int, int]) -> None:
+        """A block is journaled: its holder may spend it, unless it is to give everything back."""
         self.budget.opened(holder, block, Amount(*limit))
         self._opening.discard(holder)
-        return self._holders[holder]
+        host, endpoint = self._holders[holder]
+        if host in self._ended:
+            self._out += [CloseBlock(closing) for closing in self.budget.take_back(holder)]
+        elif holder not in self._recalled:
+            self.pay(host, endpoint, limit)
 
     def reclaim(self, host: str, endpoint: str) -> bool:
         """Take back what a holder has left, and close its blocks; whether there was any."""
         name = self.holder(host, endpoint)
-        if name in self._opening:
+        if name in self._opening or name in self._recalled:
             return False
         rest = self.budget.outstanding(name)
         closings = self.budget.take_back(name)
@@ -215,6 +250,7 @@ class Books:
                 closings = self.budget.take_back(name, whole=True)
                 self._out += [CloseBlock(closing) for closing in closings]
                 self._hungry.discard(name)
+                self._recalled.pop(name, None)
                 if ended:
                     self._slots[name] = Slots()
 

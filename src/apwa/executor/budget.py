@@ -96,9 +96,16 @@ class Budget:
         ]
         return f"the {'cap' if len(said) == 1 else 'caps'} of {' and '.join(said)}"
 
-    def set_caps(self, caps: Caps) -> None:
-        """New caps from now on; a measure that is None is no longer capped."""
-        self._caps = (caps.calls, caps.tokens, caps.cost_nusd)
+    def set_caps(self, caps: Caps) -> bool:
+        """New caps from now on; a measure that is None is no longer capped.
+
+        Gives whether holders may have more than these allow, in blocks or for want of a cap.
+        """
+        before, self._caps = self._caps, (caps.calls, caps.tokens, caps.cost_nusd)
+        new = any(
+            cap is not None and was is None for cap, was in zip(self._caps, before, strict=True)
+        )
+        return new or any(n < 0 for n in self.left())
 
     def without_uncapped(self, amount: Amount) -> Amount:
         return Amount(*(0 if cap is None else n for cap, n in zip(self._caps, amount, strict=True)))

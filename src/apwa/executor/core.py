@@ -45,8 +45,9 @@ from apwa.vocabulary.messages import (
     ToHost,
 )
 
-SILENCE_S = 10.0  # of a host, before it is given up
-_MISSING = 3  # heartbeats in a row that know fewer leases than were sent
+SILENCE_S = 10.0  # of a host, before its leases are taken back
+FROZEN_S = 60.0  # of a host, before it is ended
+SICK_S = 900.0  # for how long a node on which work failed gets no host
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
 _HANDFUL = 8  # rows that fail alike, with none done, before the endpoint is asked no more
 _OWN_WORDS = (ErrorKind.BAD_REQUEST, ErrorKind.REFUSED, ErrorKind.FILTERED)  # the endpoint's
@@ -90,7 +91,7 @@ class Core:
         self.hosts = self.allotment.hosts
         self.gates = self.allotment.gates
         self.health = Health()
-        self.sick_nodes: set[str] = set()
+        self._sick_nodes: dict[str, float] = {}  # since when
         self._max_failures = max_failures
         self._stopped_at: float | None = None
         self._revoked_at: float | None = None
@@ -161,7 +162,10 @@ class Core:
             self._back(state, now)
         match message:
             case Outcomes(items=items):
-                self.health.outcomes(host, items)
+                for outcome in items:
+                    row = self.scheduler.leases.get(outcome.lease_id)
+                    if row is not None:
+                        self.health.outcome(host, row.step.key, outcome)
                 failed = sum(outcome.kind is not None for outcome in items)
                 state.failed += failed
                 state.done += len(items) - failed
@@ -173,7 +177,7 @@ class Core:
                 self.scheduler.returned(ids)
                 self._fill()
             case Pace():
-                self.health.calls(host, message.samples, now)
+                self.health.calls(host, message.endpoint, message.samples, now)
                 self.allotment.pace(state, message, now)
                 self._fill()
             case Hungry():
@@ -198,10 +202,7 @@ class Core:
         self._fill()
 
     def block_opened(self, holder: str, block: int, limit: tuple[int, int, int]) -> None:
-        host, endpoint = self.books.opened(holder, block, limit)
-        state = self.hosts.get(host)
-        if state is not None:
-            self.books.pay(host, endpoint, limit)
+        self.books.opened(holder, block, limit)
 
     # ---- hosts that come and go
 
@@ -217,6 +218,15 @@ class Core:
             known = found.get(spec.profile, Demand(spec.resources, 0, 0))
             found[spec.profile] = Demand(spec.resources, known.slots + slots, known.rows + rows)
         return found
+
+    def sick_nodes(self, now: float) -> set[str]:
+        """The nodes of hosts that were lately sent home because their work failed."""
+        return {node for node, since in self._sick_nodes.items() if now - since < SICK_S}
+
+    def frozen(self, now: float) -> list[str]:
+        """Hosts that were not heard of for so long that others should take their places."""
+        hosts = [host for host in self.hosts.values() if not host.gone and not host.alive]
+        return [host.name for host in hosts if now - host.heard_at > FROZEN_S]
 
     def retire(self, host: str, now: float) -> None:
         """Give a host no new work; it is sent home when it has finished what it has begun."""
@@ -241,8 +251,8 @@ class Core:
             self._drop_all()
 
     def change_limits(self, limits: ChangeLimits, now: float) -> None:
-        if limits.caps is not None:
-            self.books.budget.set_caps(limits.caps)
+        if limits.caps is not None and self.books.budget.set_caps(limits.caps):
+            self.books.recall()
         if limits.max_failures is not None:
             self._max_failures = limits.max_failures
         if limits.concurrency is not None:
@@ -326,7 +336,7 @@ class Core:
             return
         host, words = self.hosts[found[0]], found[1]
         host.leaving = True
-        self.sick_nodes.add(host.node)
+        self._sick_nodes[host.node] = now
         self._revoke(begun=True, only=host.name)
         excused = self.scheduler.excuse(host.name)
         if excused:
@@ -344,6 +354,8 @@ class Core:
             if any(step.leased_on[host.name] for step in self.scheduler.steps.values()):
                 continue
             if any(not self.books.all_settled(endpoint, host.name) for endpoint in self.gates):
+                continue
+            if not host.says_idle or host.in_flight:  # calls that were called back draw something
                 continue
             for endpoint in self.gates:
                 self.books.reclaim(host.name, endpoint)
@@ -372,24 +384,33 @@ class Core:
             host.pace.clear()
         host.heartbeat_at = now
         host.oldest = (beat.oldest_lease_s, beat.oldest_ordinal)
+        self._look_for_missing(host, beat)
+
+    def _look_for_missing(self, host: HostState, beat: Heartbeat) -> None:
+        """Send leases once more that have not arrived, and not only are on their way.
+
+        A host that has taken a grant has got what was sent before it, or never will.
+        """
         held = sum(s.leased_on[host.name] for s in self.scheduler.steps.values())
         if beat.leases >= held:
-            host.missing = 0
+            host.missing_below = 0
             return
-        if host.missing == 0:
+        if not host.missing_below:
             host.missing_below = max(self.scheduler.leases, default=0)
-        host.missing += 1
-        if host.missing >= _MISSING:
-            host.missing = 0
-            self._lease_again(host)
+            host.missing_since = self.books.grants
+            return
+        if max((taken for taken, _ in beat.granted.values()), default=0) <= host.missing_since:
+            return
+        below, host.missing_below = host.missing_below, 0
+        ids = [i for i, r in self.scheduler.leases.items() if r.host == host.name and i <= below]
+        if beat.leases < len(ids):
+            self._lease_again(host, ids)
 
-    def _lease_again(self, host: HostState) -> None:
-        """Send leases once more of which the host seems not to know: those sent long ago."""
-        lost: dict[tuple[str, str], list[int]] = {}
-        for lease_id, row in self.scheduler.leases.items():
-            if row.host == host.name and lease_id <= host.missing_below:
-                lost.setdefault(row.step.key, []).append(lease_id)
-        for (scope, step), ids in lost.items():
+    def _lease_again(self, host: HostState, lease_ids: list[int]) -> None:
+        steps: dict[tuple[str, str], list[int]] = {}
+        for lease_id in lease_ids:
+            steps.setdefault(self.scheduler.leases[lease_id].step.key, []).append(lease_id)
+        for (scope, step), ids in steps.items():
             for start in range(0, len(ids), BATCH):
                 items = [self.scheduler.item_of(i) for i in ids[start : start + BATCH]]
                 self._out.append(Send(host.name, Lease(scope, step, items)))

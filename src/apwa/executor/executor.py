@@ -22,7 +22,7 @@ from apwa.journal.seam import Journal
 from apwa.vocabulary import Caps, ErrorKind, Paused, Usage
 from apwa.vocabulary.control import ChangeLimits
 from apwa.vocabulary.events import Event
-from apwa.vocabulary.messages import Shutdown, ToHost
+from apwa.vocabulary.messages import Gone, Shutdown, ToHost
 
 _TICK_S = 0.1
 _COMMIT_MOST = 2048  # results in one transaction
@@ -107,8 +107,19 @@ class Executor:
         return "" if state is None else state.node
 
     def sick_nodes(self) -> set[str]:
-        """The nodes of hosts that were sent home because their work failed."""
-        return self._core.sick_nodes
+        """The nodes of hosts that were lately sent home because their work failed."""
+        return self._core.sick_nodes(_now())
+
+    def frozen(self) -> list[str]:
+        """Hosts that have been silent for long: they hold places in which others could work."""
+        return self._core.frozen(_now())
+
+    async def end(self, name: str, words: str) -> None:
+        """End a host at once, whatever it holds, for the reason in ``words``."""
+        self._core.message(name, Gone(words), _now())
+        self._drive()
+        if (host := self._hosts.pop(name, None)) is not None:
+            await host.stop()
 
     def demands(self) -> dict[str, Demand]:
         """What open steps could use of hosts, by profile."""
@@ -209,10 +220,11 @@ class Executor:
             begun = [self._pumps[name] for name, there in self.host_names().items() if there]
             if begun:
                 await asyncio.wait(begun, timeout=_SHUTDOWN_S)
+            ended = {name for name, pump in self._pumps.items() if pump.done()}
             await asyncio.gather(*(host.stop() for host in self._hosts.values()))
             for pump in self._pumps.values():
                 pump.cancel()
-            self._core.allotment.end_books()
+            self._core.allotment.end_books(ended)
             self._drive()
             await self._books_kept()
         for task in self._tasks:

@@ -1,6 +1,7 @@
 """Which hosts are sick: they fail on work that others do well. Pure; time is an argument.
 
-A host is judged only beside others: what fails everywhere is the rows' fault or the endpoint's.
+A host is judged only beside others at the same work, the steps or the endpoint it fails at: what
+fails everywhere is the rows' fault or the endpoint's.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ _MACHINE = {ErrorKind.INTERNAL, ErrorKind.TOOL, ErrorKind.SERVER_ERROR, ErrorKin
 """Kinds of failures that a machine can be the reason of."""
 
 
+Step = tuple[str, str]
+"""A step's scope and name."""
+
+
 @dataclass(slots=True)
 class _Record:
-    failed: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=_RECENT))
-    cut_off_since: float | None = None
-    answered_at: float = float("-inf")
+    outcomes: deque[tuple[Step, bool]] = field(
+        default_factory=lambda: deque[tuple[Step, bool]](maxlen=_RECENT)
+    )
+    cut_off: dict[str, float] = field(default_factory=dict[str, float])  # since when, by endpoint
+    answered: dict[str, float] = field(default_factory=dict[str, float])  # when last, by endpoint
     words: str = ""
 
-    def share(self) -> float:
-        return sum(self.failed) / max(1, len(self.failed))
+    def failures(self, steps: Collection[Step]) -> tuple[int, int]:
+        """How many of the last outcomes were failures, and how many there were, at some steps."""
+        found = [failed for step, failed in self.outcomes if step in steps]
+        return sum(found), len(found)
 
 
 class Health:
@@ -38,21 +47,21 @@ class Health:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
-    def outcomes(self, host: str, items: Sequence[Outcome]) -> None:
+    def outcome(self, host: str, step: Step, outcome: Outcome) -> None:
         record = self._of(host)
-        for outcome in items:
-            failed = outcome.kind in _MACHINE
-            record.failed.append(failed)
-            if failed:
-                record.words = outcome.message
+        failed = outcome.kind in _MACHINE
+        record.outcomes.append((step, failed))
+        if failed:
+            record.words = outcome.message
 
-    def calls(self, host: str, samples: Sequence[PaceSample], now: float) -> None:
+    def calls(self, host: str, endpoint: str, samples: Sequence[PaceSample], now: float) -> None:
         record = self._of(host)
         for sample in samples:
             if sample.kind is not ErrorKind.UNREACHABLE:
-                record.cut_off_since, record.answered_at = None, now
-            elif record.cut_off_since is None:
-                record.cut_off_since = now
+                record.cut_off.pop(endpoint, None)
+                record.answered[endpoint] = now
+            else:
+                record.cut_off.setdefault(endpoint, now)
 
     def forget(self, host: str) -> None:
         self._records.pop(host, None)
@@ -64,13 +73,15 @@ class Health:
         for host in hosts:
             record = self._of(host)
             others = [self._of(other) for other in hosts if other != host]
-            since = record.cut_off_since
-            if since is not None and now - since >= _CUT_OFF_S:
-                if any(other.answered_at > since + 1.0 for other in others):
-                    return host, "it reaches no endpoint, and others do"
-            elif sum(record.failed) >= _LEAST and record.share() >= _ILL:
-                tried = sum(len(other.failed) for other in others)
-                failed = sum(sum(other.failed) for other in others)
+            for endpoint, since in record.cut_off.items():
+                answered = [other.answered.get(endpoint, float("-inf")) for other in others]
+                if now - since >= _CUT_OFF_S and max(answered) > since + 1.0:
+                    return host, f"it does not reach {endpoint}, and others do"
+            steps = {step for step, failed in record.outcomes if failed}
+            failed, tried = record.failures(steps)
+            if failed >= _LEAST and failed >= _ILL * tried:
+                counts = [other.failures(steps) for other in others]
+                failed, tried = sum(f for f, _ in counts), sum(t for _, t in counts)
                 if tried >= _LEAST and failed <= _WELL * tried:
                     return host, f"its work fails, and that of others does not: {record.words}"
         return None

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import msgspec
-import pyarrow as pa
 
 from apwa.capabilities import Registry
 from apwa.models import ChatModel
@@ -47,6 +46,7 @@ _FLUSH_S = 0.005
 _MOST_OUTCOMES = 256
 _HEARTBEAT_S = 1.0
 _AGAIN_S = 5.0
+_END_S = 2.0  # for calls and tools that are broken off
 _REMEMBERED = 16_384  # leases that are over, and known as that when they come again
 
 
@@ -140,6 +140,7 @@ class LocalHost:
         self._news = asyncio.Event()
         self._beat: asyncio.Task[None] | None = None
         self._beats: dict[int, float] = {}  # when the last heartbeats were sent
+        self._ending: asyncio.Task[None] | None = None
         self._ended = False
 
     @property
@@ -155,7 +156,7 @@ class LocalHost:
         self._beat = asyncio.create_task(self._beating())
 
     def send(self, message: ToHost) -> None:
-        if self._ended:
+        if self._ending is not None:
             return
         match message:
             case Lease():
@@ -186,10 +187,7 @@ class LocalHost:
             await self._news.wait()
 
     async def stop(self) -> None:
-        self._end()
-        runners = [runner for lane in self._lanes.values() for runner in lane.runners]
-        tasks = [*runners, *([self._beat] if self._beat is not None else [])]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end()
         await self._toolbox.stop()
 
     # ---- steps and leases
@@ -274,6 +272,8 @@ class LocalHost:
 
     def _run(self, lane: _Lane) -> None:
         """Have enough runners to use all slots, as far as there is work for them."""
+        if self._ending is not None:
+            return
         missing = min(lane.meter.workers - len(lane.runners), len(lane.waiting))
         for _ in range(missing):
             runner = asyncio.create_task(self._runner(lane))
@@ -285,7 +285,7 @@ class LocalHost:
         """Work one lease after the other until there is none, or one runner too many."""
         me = asyncio.current_task()
         assert me is not None
-        while lane.waiting and len(lane.runners) <= lane.meter.workers and not self._ended:
+        while lane.waiting and len(lane.runners) <= lane.meter.workers:
             held = lane.waiting.popleft()
             if held.revoked:
                 continue
@@ -298,6 +298,8 @@ class LocalHost:
                 if not held.revoked:
                     raise
                 me.uncancel()
+            except Exception as error:  # a lease that nobody answers would be open for ever
+                self._finish(held, _failed(held.item, ErrorKind.INTERNAL, repr(error)))
             finally:
                 held.task = None
                 del self._running[held.item.lease_id]
@@ -309,7 +311,7 @@ class LocalHost:
             try:
                 async with self._reading:
                     values = await asyncio.to_thread(self._cells.filled, item.values, item.cells)
-            except (OSError, pa.ArrowException) as error:
+            except Exception as error:  # whatever pyarrow makes of a file that is another by now
                 return _failed(item, ErrorKind.INTERNAL, f"a cell cannot be read here: {error}")
             item = msgspec.structs.replace(item, values=values, cells=[])
         return await solve(item, held.opened, held.lane.meter, held.log)
@@ -355,7 +357,7 @@ class LocalHost:
 
     async def _beating(self) -> None:
         reminded = time.monotonic()
-        while not self._ended:
+        while True:
             await asyncio.sleep(_HEARTBEAT_S)
             now = time.monotonic()
             self._flush()
@@ -389,20 +391,26 @@ class LocalHost:
         for lane in self._lanes.values():
             lane.meter.remind()
 
-    def _end(self) -> None:
-        if self._ended:
-            return
-        self._flush()
-        self._ended = True
+    def _end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._wind_up(), name=f"end of {self._name}")
+        return self._ending
+
+    async def _wind_up(self) -> None:
+        """Break calls off, and tell what they have drawn before the last word is said."""
+        runners: list[asyncio.Task[None]] = []
         for lane in self._lanes.values():
             lane.waiting.clear()
+            runners += lane.runners
+        tasks = [*runners, *([self._beat] if self._beat is not None else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END_S)
+        self._flush()
+        for lane in self._lanes.values():
             lane.meter.close()
-            for runner in lane.runners:
-                runner.cancel()
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-        if self._beat is not None:
-            self._beat.cancel()
+        self._ended = True
         self._news.set()
 
 

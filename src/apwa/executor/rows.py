@@ -18,6 +18,7 @@ class Row:
         "avoid",
         "blamed",
         "charged",
+        "expired",
         "followers",
         "host",
         "lease_id",
@@ -38,6 +39,7 @@ class Row:
         self.blamed: tuple[str, ...] = ()  # the hosts of these attempts
         self.avoid = ""  # the host where it failed last: another tries it, where there is one
         self.lost = 0  # times it was lost with its host
+        self.expired: tuple[int, ...] = ()  # leases of it that such hosts may still hold
         self.suspect = False  # a host's process ended while it was there
         self.past: tuple[Attempt, ...] = ()  # calls of attempts that failed
         self.settled = False  # has a result, committed or about to be

@@ -64,7 +64,8 @@ class Scheduler:
         self.revokes: list[tuple[str, int]] = []
         self.halts: list[Halt] = []
         self._suspects: Counter[str] = Counter()  # leased, by host
-        self._expired: OrderedDict[int, tuple[str, Row]] = OrderedDict()
+        # the row is None once it has its result: it must not stay in memory for this
+        self._expired: OrderedDict[int, tuple[str, Row | None]] = OrderedDict()
         self._finishing: set[int] = set()  # leases whose result is not committed yet
         self._retries: list[tuple[float, int, Row]] = []
         self._numbers = 0
@@ -259,7 +260,8 @@ class Scheduler:
         """Forget a step. Its leases must be back."""
         self.steps.pop(step.key, None)
         if self._expired:
-            for lease_id in [i for i, (_, row) in self._expired.items() if row.step is step]:
+            over = [i for i, (_, row) in self._expired.items() if row and row.step is step]
+            for lease_id in over:
                 del self._expired[lease_id]
         self._retries = [entry for entry in self._retries if entry[2].step is not step]
         heapq.heapify(self._retries)
@@ -318,6 +320,9 @@ class Scheduler:
 
     def _finish(self, row: Row, result: StoredResult, host: str = "", lease_id: int = 0) -> None:
         row.settled = True
+        for expired in row.expired:
+            if expired in self._expired:
+                self._expired[expired] = (self._expired[expired][0], None)
         row.step.finishing += 1
         self._finishing.add(lease_id)
         self.finished.append(Finished(row, result, host, lease_id))
@@ -362,6 +367,7 @@ class Scheduler:
         heapq.heappush(self._retries, (due, self._numbers, row))
 
     def _remember(self, lease_id: int, host: str, row: Row) -> None:
+        row.expired += (lease_id,)
         self._expired[lease_id] = (host, row)
         if len(self._expired) > _REMEMBERED:
             self._expired.popitem(last=False)

@@ -5,6 +5,7 @@ A host that sees the file reads the cell itself, so that it need not travel with
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -74,19 +75,25 @@ class CellPlaces:
 
 
 class CellReader:
-    """Reads cells where they stand, and keeps the columns that it read last.
-
-    To be used by one thread at a time.
-    """
+    """Reads cells where they stand, and keeps the columns that it read last. Threads take turns."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._kept: OrderedDict[tuple[str, int, str], pa.ChunkedArray] = OrderedDict()
 
     def filled(self, values: Values, cells: Sequence[Cell]) -> Values:
-        """The values with the cells in their places. Raises OSError where one cannot be read."""
+        """The values with the cells in their places.
+
+        Raises OSError, or what pyarrow raises, where one cannot be read or is another by now.
+        """
         values = list(values)
         for cell in cells:
-            values[cell.position] = self._column(cell)[cell.row].as_py()
+            with self._turn:
+                column = self._column(cell)
+            text = column[cell.row].as_py() if cell.row < len(column) else None
+            if not isinstance(text, str) or len(text) != cell.size:
+                raise OSError(f"{cell.file} has changed since it became a table")
+            values[cell.position] = text
         return values
 
     def _column(self, cell: Cell) -> pa.ChunkedArray:

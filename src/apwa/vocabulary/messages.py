@@ -36,7 +36,8 @@ class Grant(_Message, frozen=True):
     """What a host may use of an endpoint from now on. Replaces the slots given before.
 
     ``calls``, ``tokens`` and ``cost_nusd`` are added to what the host holds; None says that
-    the run has no such cap. ``hold_s`` > 0: begin no call for so long.
+    the run has no such cap. ``anew``: they are all that it holds from now on, and calls under way
+    give nothing back. ``hold_s`` > 0: begin no call for so long.
 
     An allotment lapses by the host's own clock ``ALLOTMENT_S`` after it sent the heartbeat
     numbered ``beat``, the last that the driver had heard (0: its first word): a host that is cut
@@ -52,6 +53,7 @@ class Grant(_Message, frozen=True):
     cost_nusd: int | None = None
     number: int = 0
     beat: int = 0
+    anew: bool = False
 
 
 class Lease(_Message, frozen=True):

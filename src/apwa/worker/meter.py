@@ -72,8 +72,9 @@ class Meter:
         self._hold_until = 0.0
         self._hold_timer: asyncio.TimerHandle | None = None
         self._held: list[int | None] = [None, None, None]  # calls, tokens, money
+        self._round = 0  # grows whenever what is held begins anew
         self._hungry = False
-        self._waiting: deque[tuple[asyncio.Future[None], Usage]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[int], Usage]] = deque()
         self._drawn = [0, 0, 0]
         self._samples: list[PaceSample] = []
         self._pace_timer: asyncio.TimerHandle | None = None
@@ -91,6 +92,9 @@ class Meter:
         if grant.hold_s > 0:
             self._hold_until = max(self._hold_until, time.monotonic() + grant.hold_s)
         given = (grant.calls, grant.tokens, grant.cost_nusd)
+        if grant.anew:
+            self._round += 1
+            self._held = [None, None, None]
         self._held = [
             None if more is None else (have or 0) + more
             for have, more in zip(self._held, given, strict=True)
@@ -125,9 +129,9 @@ class Meter:
         waits = breaks = 0
         while True:
             if self._waiting or not self._may_begin(bound):
-                await self._queue(bound)
+                drawn_in = await self._queue(bound)
             else:
-                self._begin(bound)
+                drawn_in = self._begin(bound)
             call_id = new_call_id()
             failure: ChatFailure | None = None
             begun = time.monotonic()
@@ -159,7 +163,7 @@ class Meter:
                 self._sample(PaceSample(error.kind, took_s, error.retry_after_s, error.message))
             finally:  # a cancelled call has drawn its bound too
                 log.calling = False
-                self._end(bound, spent)
+                self._end(bound, spent, drawn_in)
             if failure.kind.follow is not Follow.WAIT:
                 log.active_s += took_s
                 if failure.kind.follow is Follow.PAUSE:
@@ -237,15 +241,18 @@ class Meter:
             self._say(Hungry(self.endpoint, 1, bound.tokens, bound.cost_nusd or 0))
         return False
 
-    def _begin(self, bound: Usage) -> None:
+    def _begin(self, bound: Usage) -> int:
+        """Take a slot and the bound; gives the round in which this was drawn."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
         self._draw(bound, -1)
+        return self._round
 
-    def _end(self, bound: Usage, spent: Usage) -> None:
+    def _end(self, bound: Usage, spent: Usage, drawn_in: int) -> None:
         self.in_flight -= 1
-        self._draw(bound, 1)
-        self._draw(spent, -1)
+        if drawn_in == self._round:
+            self._draw(bound, 1)
+            self._draw(spent, -1)
         self._drawn[0] += spent.calls
         self._drawn[1] += spent.tokens
         self._drawn[2] += spent.cost_nusd or 0
@@ -260,16 +267,16 @@ class Meter:
             if held is not None:
                 self._held[n] = held + sign * amount
 
-    async def _queue(self, bound: Usage) -> None:
-        """Wait for a turn; the slot and the bound are taken when this returns."""
-        turn: asyncio.Future[None] = self._loop.create_future()
+    async def _queue(self, bound: Usage) -> int:
+        """Wait for a turn; the slot and the bound are taken when this returns, as by ``_begin``."""
+        turn: asyncio.Future[int] = self._loop.create_future()
         self._waiting.append((turn, bound))
         self._admit()
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._end(bound, Usage())
+                self._end(bound, Usage(), turn.result())
             else:
                 self._admit()
             raise
@@ -282,8 +289,7 @@ class Meter:
                 self._waiting.popleft()
             elif self._may_begin(bound):
                 self._waiting.popleft()
-                self._begin(bound)
-                turn.set_result(None)
+                turn.set_result(self._begin(bound))
             else:
                 return
 

@@ -18,7 +18,7 @@ from typing import Any
 from apwa.executor.cluster.actor import Equip, HostActor
 from apwa.executor.cluster.connection import alive_nodes, draining_nodes, need_ray
 from apwa.executor.cluster.host import Baggage, RayHost
-from apwa.executor.core import Demand
+from apwa.executor.core import FROZEN_S, Demand
 from apwa.executor.executor import Executor
 from apwa.vocabulary.events import Event, Trouble
 
@@ -37,8 +37,6 @@ Equipment = Callable[[str], Equip | None]
 @dataclass(eq=False, slots=True)
 class _Member:
     host: RayHost
-    profile: str
-    begun_at: float
     joined: bool = False
 
 
@@ -109,19 +107,27 @@ class Fleet:
 
     async def _keep(self) -> None:
         while True:
-            demands = self._executor.demands()
-            if demands:
-                nodes = await asyncio.to_thread(alive_nodes)
-                leaving = await asyncio.to_thread(draining_nodes)
-                self._leave(leaving)
-                nodes = [node for node in nodes if node["NodeID"] not in leaving]
-                for profile, demand in demands.items():
-                    wing = self._wings.setdefault(profile, _Wing(demand.resources))
-                    await self._tend(profile, wing, demand, nodes)
-            for profile, wing in self._wings.items():
-                if profile not in demands:
+            if demands := self._executor.demands():  # between two steps all are kept
+                await self._look(demands)
+            else:
+                for wing in self._wings.values():
                     wing.short_since = None
             await asyncio.sleep(_LOOK_S)
+
+    async def _look(self, demands: dict[str, Demand]) -> None:
+        for name in self._executor.frozen():
+            await self._executor.end(name, f"nothing was heard of it for {FROZEN_S:.0f} s")
+        nodes = await asyncio.to_thread(alive_nodes)
+        leaving = await asyncio.to_thread(draining_nodes)
+        self._leave(leaving)
+        nodes = [node for node in nodes if node["NodeID"] not in leaving]
+        for profile, demand in demands.items():
+            wing = self._wings.setdefault(profile, _Wing(demand.resources))
+            await self._tend(profile, wing, demand, nodes)
+        for wing in [wing for profile, wing in self._wings.items() if profile not in demands]:
+            wing.short_since = None
+            self._count(wing)
+            await self._give_back(wing, 0, time.monotonic())
 
     def _leave(self, nodes: set[str]) -> None:
         """Let the hosts of nodes that will end soon finish what they have begun."""
@@ -145,14 +151,23 @@ class Fleet:
         allowed = _PENDING if working else max(1, min(wanted, len(nodes)))
         for _ in range(min(wanted - len(wing.members), allowed - pending)):
             await self._begin(profile, wing)
-        if len(working) > wanted:
-            wing.spare_since = wing.spare_since or now
-            if now - wing.spare_since > _SPARE_S:
-                self._executor.retire(working[-1].host.name)
-                wing.spare_since = None
-        else:
+        await self._give_back(wing, wanted, now)
+        self._look_for_room(wing, bool(working), now)
+
+    async def _give_back(self, wing: _Wing, wanted: int, now: float) -> None:
+        """Let a host go that has long been one too many, or all: others may want their places."""
+        spare = [member for member in wing.members if member.joined or not wanted]
+        if len(spare) <= wanted:
             wing.spare_since = None
-        self._look_for_room(profile, wing, bool(working), now)
+            return
+        wing.spare_since = wing.spare_since or now
+        if now - wing.spare_since > _SPARE_S:
+            wing.spare_since = None
+            for member in spare[-1:] if wanted else spare:
+                if member.joined:
+                    self._executor.retire(member.host.name)
+                else:
+                    await self._executor.end(member.host.name, "it is not needed any more")
 
     def _count(self, wing: _Wing) -> None:
         """Find out which hosts have come, and which have gone."""
@@ -162,9 +177,15 @@ class Fleet:
             if state is None:  # it has ended
                 wing.members.remove(member)
                 wing.failures = 0 if member.joined else wing.failures + 1
-            elif state:
+            elif state and not member.joined:
                 member.joined = True
                 wing.failures = 0
+                # what is wrong with its node may have come out while it began
+                if self._executor.node_of(member.host.name) in self._left | self._avoided():
+                    self._executor.retire(member.host.name)
+
+    def _avoided(self) -> set[str]:
+        return self._executor.sick_nodes() | self._unfit
 
     def _wanted(self, wing: _Wing, demand: Demand, nodes: list[dict[str, Any]]) -> int:
         wanted = math.ceil(demand.slots / SLOTS)
@@ -183,16 +204,20 @@ class Fleet:
             "max_concurrency": 64,
             "scheduling_strategy": "SPREAD",
         }
-        if avoid := self._executor.sick_nodes() | self._unfit:
+        if avoid := self._avoided():
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
             del options["scheduling_strategy"]
         actor = self._actor_class.options(**options).remote(name, profile)
         is_dead = _NodeOf(self._executor, name).is_dead
         host = RayHost(name, actor, self._baggage, self._equip, is_dead)
-        wing.members.append(_Member(host, profile, time.monotonic()))
+        wing.members.append(_Member(host))
         await self._executor.add(host)
 
-    def _look_for_room(self, profile: str, wing: _Wing, working: bool, now: float) -> None:
+    def _others_work(self, wing: _Wing) -> bool:
+        others = (other for other in self._wings.values() if other is not wing)
+        return any(member.joined for other in others for member in other.members)
+
+    def _look_for_room(self, wing: _Wing, working: bool, now: float) -> None:
         if working:
             wing.short_since, wing.said = None, False
             return
@@ -203,7 +228,7 @@ class Fleet:
                 f"{wing.failures} hosts in a row ended before they had begun: see the logs of the"
                 " cluster (ray logs). Check that every node has the same apwa and Ray, then resume"
             )
-        elif now - wing.short_since > _PAUSE_S:
+        elif now - wing.short_since > _PAUSE_S and not self._others_work(wing):
             self._executor.stop(
                 f"no host with {asked} has begun on the cluster for {_PAUSE_S / 60:.0f} min."
                 " Free some room or add nodes, then resume"

@@ -136,10 +136,21 @@ class RayHost:
             except RayError as error:
                 yield Gone(_first_line(error))
                 return
+            if (words := self._deaf()) is not None:
+                yield Gone(f"it cannot be told anything any more: {words}")
+                return
             if number > heard:
                 heard = number
                 for data in batch:
                     yield decode_from_host(data)
+
+    def _deaf(self) -> str | None:
+        """Why nothing is sent any more; None while it is."""
+        sender = self._sender
+        if sender is None or not sender.done() or sender.cancelled():
+            return None
+        error = sender.exception()
+        return None if error is None else _first_line(error)
 
     async def stop(self) -> None:
         import ray
@@ -153,8 +164,6 @@ class RayHost:
         await asyncio.to_thread(ray.kill, self._actor, no_restart=True)
 
     async def _send(self) -> None:
-        from ray.exceptions import RayError
-
         number, last = 0, 0.0
         while True:
             await self._news.wait()
@@ -162,13 +171,10 @@ class RayHost:
             if (early := last + GATHER_S - time.monotonic()) > 0:
                 await asyncio.sleep(early)
             last = time.monotonic()
-            while self._out:
-                try:
-                    batch = await self._next_batch()
-                    number += 1
-                    await self._again(lambda n=number, b=batch: self._actor.take.remote(n, b))
-                except RayError:
-                    return  # whoever listens hears of it too
+            while self._out:  # what is raised ends the host: see ``messages``
+                batch = await self._next_batch()
+                number += 1
+                await self._again(lambda n=number, b=batch: self._actor.take.remote(n, b))
 
     async def _again(self, call: Callable[[], Any]) -> Any:
         """Make a call of the actor's until Ray has made it. Raises RayError if it never will."""
@@ -218,7 +224,7 @@ class RayHost:
                 rest = msgspec.structs.replace(lease, items=lease.items[len(items) :])
                 self._out.insert(1, rest)
                 break
-            with contextlib.suppress(OSError):  # who works it will fail to read it, and say so
+            with contextlib.suppress(Exception):  # who works it will fail to read it, and say so
                 values = await asyncio.to_thread(self._cells.filled, item.values, item.cells)
                 item = msgspec.structs.replace(item, values=values, cells=[])
             items.append(item)
