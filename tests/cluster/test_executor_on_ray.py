@@ -28,6 +28,14 @@ from tests.executor.test_stops_over_hosts import test_a_stop_does_not_wait_out_t
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is counts: on a busy machine an actor may stand still for long."""
+    monkeypatch.setattr("apwa.executor.core.SILENCE_S", 100.0)
+    monkeypatch.setattr("apwa.executor.executor._SETTLE_S", 60.0)
+    monkeypatch.setattr("apwa.executor.executor._SHUTDOWN_S", 60.0)
+
+
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
     ray = need_ray()

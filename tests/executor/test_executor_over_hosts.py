@@ -15,6 +15,7 @@ from apwa.executor import Executor, Host, LocalHost, LoopbackHost, StepJob, Work
 from apwa.models import LeanChat
 from apwa.vocabulary import Caps, ErrorKind, WorkLimits, WorkSpec
 from apwa.vocabulary.control import ChangeLimits
+from apwa.vocabulary.messages import ToHost
 
 from .conftest import MemoryJournal
 from .endpoint import GOOD, Body, FakeEndpoint, a_step, fails, says, serving, user_text
@@ -26,11 +27,32 @@ async def endpoint() -> AsyncIterator[FakeEndpoint]:
         yield served
 
 
-@pytest.fixture(params=["local", "loopback"])
+class GatheringHost(LoopbackHost):
+    """Behind a wire that brings what is said within 50 ms in one go, as a cluster's does."""
+
+    def __init__(self, inner: Host) -> None:
+        super().__init__(inner)
+        self._sent: list[ToHost] = []
+
+    def send(self, message: ToHost) -> None:
+        if not self._sent:
+            asyncio.get_running_loop().call_later(0.05, self._bring)
+        self._sent.append(message)
+
+    def _bring(self) -> None:
+        sent, self._sent = self._sent, []
+        for message in sent:
+            super().send(message)
+
+
+_WIRES = {"local": lambda host: host, "loopback": LoopbackHost, "gathering": GatheringHost}
+
+
+@pytest.fixture(params=list(_WIRES))
 async def host(request: pytest.FixtureRequest, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
     model = LeanChat(endpoint.url)
     local = LocalHost("h1", {"fake": model}, Registry.builtin(), None)  # pyright: ignore
-    yield local if request.param == "local" else LoopbackHost(local)
+    yield _WIRES[request.param](local)
     await model.close()
 
 

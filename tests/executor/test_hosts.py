@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from apwa.capabilities import Registry
@@ -15,7 +18,7 @@ from apwa.executor.hosts import LocalHost
 from apwa.executor.loopback import LoopbackHost
 from apwa.models import LeanChat
 from apwa.tables import CheckProcess
-from apwa.vocabulary import ErrorKind, Granted, Outcome, Usage, WorkLimits
+from apwa.vocabulary import Cell, ErrorKind, Granted, LeaseItem, Outcome, Usage, WorkLimits
 from apwa.vocabulary.messages import (
     Ack,
     CloseStep,
@@ -351,6 +354,30 @@ async def test_a_lease_that_was_given_back_is_not_worked_when_it_comes_again(
     await driver.until(lambda: driver.outcomes.keys() == {1, 3})
     assert [r.lease_ids for r in driver.of(Returned)] == [[2], [2]]
     assert len(endpoint.seen) == 2
+
+
+async def test_a_lease_whose_cell_cannot_be_read_fails_and_harms_nothing(
+    driver: Driver, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    """Its file may have been written anew since: fewer rows, another column, other text."""
+    texts = pa.table({"body": ["x" * 700, "y" * 700]})
+    pq.write_table(texts, tmp_path / "t.parquet")
+    file = str(tmp_path / "t.parquet")
+    cells = [
+        Cell(0, file, 0, 0, "body", 700),
+        Cell(0, file, 0, 5, "body", 700),
+        Cell(0, file, 0, 1, "gone", 700),
+        Cell(0, file, 0, 1, "body", 699),
+        Cell(0, file, 3, 1, "body", 700),
+    ]
+    leases = [LeaseItem(n, n, 0, b"key", [None], [cell]) for n, cell in enumerate(cells, 1)]
+    driver.host.send(OpenStep("run", a_step()))
+    driver.host.send(Grant("fake", 4))
+    driver.host.send(Lease("run", "rate", leases))
+    await driver.until(lambda: len(driver.outcomes) == 5)
+    kinds = [driver.outcomes[n].kind for n in range(1, 6)]
+    assert kinds == [None, *[ErrorKind.INTERNAL] * 4]
+    assert len(endpoint.seen) == 1
 
 
 async def test_a_begun_lease_is_given_back_when_asked_and_its_call_counts_as_spent(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apwa.executor import Core, Finished, Send, StepState
+from apwa.executor.core import SICK_S, SILENCE_S
 from apwa.executor.slots import Slots, share_out
 from apwa.vocabulary import Attempt, ErrorKind, Outcome, Usage
 from apwa.vocabulary.events import HostChanged
@@ -24,7 +25,9 @@ from apwa.vocabulary.messages import (
     Outcomes,
     Pace,
     PaceSample,
+    Returned,
     Revoke,
+    Settled,
     Shutdown,
     ToHost,
 )
@@ -220,6 +223,97 @@ def test_a_host_that_reaches_nobody_is_sick_only_where_others_are_answered() -> 
         assert (("a", "sick") in many.changes()) == others_answered
 
 
+def test_a_step_that_fails_everywhere_makes_no_host_sick_beside_those_of_another_step() -> None:
+    many = Many()
+    many.describe("scans", "cpu=1")
+    scan = many.open(40, "scan", cpu=1)
+    while scan.open:
+        many.beats("scans")
+        many.outcome("scans", list(many.leased("scans")), None)
+    many.core.close_step(scan)
+    many.describe("judges", "gpu=1")
+    judge = many.open(16, "judge", gpu=1)
+    for _ in range(400):
+        many.beats("scans", "judges")
+        many.outcome("judges", list(many.leased("judges")), ErrorKind.TIMEOUT)
+        many.tick(5.0)
+    assert ("judges", "sick") not in many.changes()
+    assert judge.quarantined == 16  # its rows' attempts are counted
+
+
+def test_a_node_that_was_sick_gets_hosts_again_after_a_while() -> None:
+    many = Many("a", "b")
+    many.open(200)
+    many.beats("a", "b")
+    many.beats("a", "b")
+    many.outcome("b", list(many.leased("b"))[:16], None)
+    many.outcome("a", list(many.leased("a"))[:16], ErrorKind.INTERNAL)
+    many.tick()
+    assert many.core.sick_nodes(many.now + SICK_S - 1.0) == {"a"}
+    assert many.core.sick_nodes(many.now + SICK_S) == set()
+
+
+def test_a_sick_host_is_sent_home_once_its_calls_have_ended_and_are_counted() -> None:
+    many = Many("a", "b")
+    many.open(200)
+    many.beats("a", "b")
+    many.beats("a", "b")
+    many.outcome("b", list(many.leased("b"))[:16], None)
+    many.core.message("b", Settled("e", 16, 16, 0), many.now)
+    many.outcome("a", list(many.leased("a"))[:16], ErrorKind.INTERNAL)
+    many.core.message("a", Settled("e", 16, 16, 0), many.now)
+    many.tick()
+    assert ("a", "sick") in many.changes()
+    many.core.message("a", Returned(list(many.leased("a").values())), many.now)
+    many.tick()
+    assert not many.of("a", Shutdown), "what its calls drew that were called back is not told yet"
+    for in_flight in (3, 0):
+        many.beat += 1
+        many.core.message("a", Heartbeat(0, in_flight, number=many.beat), many.now)
+        many.tick()
+        assert bool(many.of("a", Shutdown)) == (not in_flight)
+
+
+def test_leases_are_sent_again_when_they_were_lost_and_not_while_they_are_on_their_way() -> None:
+    many = Many("a")
+    many.open(20)
+    before = len(many.of("a", Lease))
+    heard = {"e": (many.of("a", Grant)[-1].number, 0)}
+    for _ in range(20):  # a slow link: the host has not got to the leases yet
+        many.beat += 1
+        many.core.message("a", Heartbeat(0, 0, number=many.beat, granted=heard), many.now)
+        many.tick(1.0)
+    assert len(many.of("a", Lease)) == before
+    for _ in range(2):  # it has got what was sent after them
+        many.beat += 1
+        heard = {"e": (many.of("a", Grant)[-1].number, 0)}
+        many.core.message("a", Heartbeat(15, 0, number=many.beat, granted=heard), many.now)
+        many.tick(1.0)
+    again = [item for lease in many.of("a", Lease)[before:] for item in lease.items]
+    assert {item.lease_id for item in again} == set(many.leased("a").values())
+
+
+def test_rows_that_were_lost_with_their_hosts_do_not_stay_in_memory() -> None:
+    many = Many("a", "b")
+    step = many.open(40)
+    many.beats("a", "b")
+    many.beats("a", "b")
+    lost = dict(many.leased("a"))
+    many.tick(SILENCE_S + 1)
+    many.core.message("b", Heartbeat(0, 0, number=99), many.now)
+    while step.open:
+        many.tick(1.0)
+        many.beats("b")
+        many.outcome("b", list(many.leased("b")), None)
+    kept = many.core.scheduler._expired  # pyright: ignore
+    assert lost and all(row is None for _, row in kept.values())
+    # but should the host come back, it is told not to begin them
+    many.beat += 100
+    many.core.message("a", Heartbeat(len(lost), 0, number=many.beat), many.now)
+    many.take()
+    assert set(many.of("a", Revoke)[-1].lease_ids) >= set(lost.values())
+
+
 def test_a_failed_row_goes_to_another_host() -> None:
     many = Many("a", "b")
     many.open(40)
@@ -257,14 +351,10 @@ def test_a_host_that_is_retired_finishes_what_it_holds_and_is_ended() -> None:
     many.core.retire("a", many.now)
     many.take()
     given_back = [i for i in many.leased("a").values() if i not in begun.values()]
-    from apwa.vocabulary.messages import Returned
-
     many.core.message("a", Returned(given_back), many.now)
     many.take()
     assert set(many.leased("a")) == set(begun) and not many.of("a", Shutdown)
     many.outcome("a", list(begun), None)
-    from apwa.vocabulary.messages import Settled
-
     many.core.message("a", Settled("e", 2, 2, 0), many.now)
     many.tick()
     assert not many.of("a", Shutdown)  # a call that was called back may have drawn something
