@@ -78,7 +78,7 @@ def test_a_run_over_a_store_keeps_no_key_and_says_when_the_store_has_changed(
     served = practice()
     ended = apwa(*run_over(source, "--model", served.model, "--max-calls", "8"), **s3.env)
     assert ended.returncode == 4, ended.stderr
-    assert "1 of 1 files" in ended.stderr and "fetched from s3://bucket/in" in ended.stderr
+    assert "1 of 1 file, " in ended.stderr and "fetched from s3://bucket/in" in ended.stderr
     s3.put(**{"in/notes.jsonl": content + b'{"id": 21, "text": "new"}\n'})
     again = apwa("resume", "last", "--max-calls", "100", **s3.env)
     assert again.returncode == 0, again.stderr
