@@ -11,7 +11,8 @@ from apwa.capabilities import Registry
 from apwa.executor import Host
 from apwa.executor.cluster import Baggage, Equip, HostActor, RayHost, need_ray
 from apwa.models import Dialect, ModelKit
-from tests.executor.endpoint import FakeEndpoint
+from apwa.vocabulary.messages import Described, FromHost, Gone, OpenStep
+from tests.executor.endpoint import FakeEndpoint, a_step
 from tests.executor.test_executor_over_hosts import (
     endpoint,
     test_a_bad_row_stops_nobody,
@@ -46,14 +47,33 @@ def _ray() -> Iterator[None]:
 
 @pytest.fixture
 async def host(_ray: None, endpoint: FakeEndpoint) -> AsyncIterator[Host]:
+    made = _host(f"{endpoint.url}#fake-1")
+    yield made
+    need_ray().kill(made._actor)
+
+
+def _host(model: str) -> RayHost:
     name = f"h{next(_numbers)}"
-    kit = ModelKit(f"{endpoint.url}#fake-1", "", {}, Dialect())
+    kit = ModelKit(model, "", {}, Dialect())
     actor = need_ray().remote(HostActor).options(num_cpus=1, max_concurrency=64).remote(name, "")
-    yield RayHost(
+    return RayHost(
         name,
         actor,
         Baggage([], {}, Registry.builtin()),
         lambda spec: Equip(spec, kit, {}),
         lambda: False,
     )
-    need_ray().kill(actor)
+
+
+async def test_a_host_that_cannot_open_the_model_ends_and_says_why(_ray: None) -> None:
+    host = _host("nobody:a-model")
+    await host.start()
+    heard: list[FromHost] = []
+    async for message in host.messages():
+        heard.append(message)
+        if isinstance(message, Described):
+            host.send(OpenStep("run", a_step()))
+    await host.stop()
+    gone = heard[-1]
+    assert isinstance(gone, Gone) and gone.unfit and not gone.alone
+    assert "nobody" in gone.words

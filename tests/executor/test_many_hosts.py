@@ -241,6 +241,19 @@ def test_a_step_that_fails_everywhere_makes_no_host_sick_beside_those_of_another
     assert judge.quarantined == 16  # its rows' attempts are counted
 
 
+def test_a_host_with_another_apwa_or_of_an_unfit_node_is_ended_and_the_node_gets_no_other() -> None:
+    many = Many("a")
+    many.open(20)
+    other = {"apwa": "0.0.0.dev0"}
+    many.core.message("b", Described("b", 256, [], other, "", "late", "node late"), many.now)
+    many.take()
+    assert many.of("b", Shutdown) and not many.of("b", Lease)
+    said = [e.detail for e in many.events if isinstance(e, HostChanged) and e.host == "b"]
+    assert said and said[0].startswith("node late has apwa 0.0.0.dev0, and this run ")
+    many.core.message("a", Gone("no such model there", unfit=True), many.now)
+    assert many.core.sick_nodes(many.now) == {"a", "late"}
+
+
 def test_a_node_that_was_sick_gets_hosts_again_after_a_while() -> None:
     many = Many("a", "b")
     many.open(200)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from apwa.executor.allotment import BATCH, Allotment, HostState
 from apwa.executor.books import Books
@@ -48,6 +49,7 @@ from apwa.vocabulary.messages import (
 SILENCE_S = 10.0  # of a host, before its leases are taken back
 FROZEN_S = 60.0  # of a host, before it is ended
 SICK_S = 900.0  # for how long a node on which work failed gets no host
+_OWN_VERSION = version("apwa")
 _LEAST_RESULTS = 50  # before the share of failures can pause a step
 _HANDFUL = 8  # rows that fail alike, with none done, before the endpoint is asked no more
 _OWN_WORDS = (ErrorKind.BAD_REQUEST, ErrorKind.REFUSED, ErrorKind.FILTERED)  # the endpoint's
@@ -220,7 +222,7 @@ class Core:
         return found
 
     def sick_nodes(self, now: float) -> set[str]:
-        """The nodes of hosts that were lately sent home because their work failed."""
+        """The nodes on which hosts have lately failed, or could not begin."""
         return {node for node, since in self._sick_nodes.items() if now - since < SICK_S}
 
     def frozen(self, now: float) -> list[str]:
@@ -295,6 +297,13 @@ class Core:
     # ---- inside: hosts
 
     def _described(self, message: Described, now: float) -> None:
+        theirs = message.versions.get("apwa", _OWN_VERSION)
+        if theirs != _OWN_VERSION:  # a node that came late: the others were looked at before
+            self._sick_nodes[message.node] = now
+            words = f"{message.place} has apwa {theirs}, and this run {_OWN_VERSION}"
+            self._out.append(Say(HostChanged(message.host, "left", words)))
+            self._out.append(Send(message.host, Shutdown()))
+            return
         known = self.hosts.get(message.host)
         if known is not None and known.alive:  # it has begun anew: what it held is gone
             self._lost(known, now)
@@ -321,6 +330,8 @@ class Core:
     def _gone(self, host: HostState, gone: Gone, now: float) -> None:
         """It has ended for good. Its node may only be cut off: its slots then lapse first."""
         host.alive, host.gone = False, True
+        if gone.unfit:
+            self._sick_nodes[host.node] = now
         count = self.scheduler.host_lost(host.name, gone.words, alone=gone.alone)
         self.books.lost(host.name, ended=gone.alone)
         self.health.forget(host.name)

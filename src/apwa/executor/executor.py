@@ -107,7 +107,7 @@ class Executor:
         return "" if state is None else state.node
 
     def sick_nodes(self) -> set[str]:
-        """The nodes of hosts that were lately sent home because their work failed."""
+        """The nodes on which hosts have lately failed, or could not begin."""
         return self._core.sick_nodes(_now())
 
     def frozen(self) -> list[str]:

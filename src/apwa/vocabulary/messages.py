@@ -157,10 +157,12 @@ class Gone(_Message, frozen=True):
     """The host's process has ended and does nothing more; said by who watches over it.
 
     ``alone``: nothing else ended with it, so that one of its rows may have been the reason.
+    ``unfit``: its node is the reason, and should get no other for now.
     """
 
     words: str
     alone: bool = False
+    unfit: bool = False
 
 
 FromHost = Described | Outcomes | Returned | Pace | Hungry | Settled | Heartbeat | Gone

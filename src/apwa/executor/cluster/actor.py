@@ -21,7 +21,6 @@ from apwa.executor.hosts import LocalHost
 from apwa.garbage import look_less_often
 from apwa.models import LearningChat, ModelKit, open_kit
 from apwa.tables import CheckProcess
-from apwa.vocabulary import ApwaError
 from apwa.vocabulary.messages import decode_to_host, encode
 
 _MOST_BYTES = 4 << 20  # in one batch to the driver, but always one message
@@ -141,10 +140,9 @@ class HostActor:
         await self._checks.close()
 
     def _equip(self, equip: Equip) -> None:
-        try:
-            opened = open_kit(equip.kit, equip.variables)
-        except ApwaError:
-            return  # the step that needs it will say that this host does not know it
+        # where the driver could open it and this host cannot, its node is unfit: what is raised
+        # here ends it, and says why
+        opened = open_kit(equip.kit, equip.variables)
         known = self._models.setdefault(equip.endpoint, opened.model)
         if known is not opened.model:  # steps that are open use it
             known.take_over(opened.model)

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -40,11 +40,13 @@ class Baggage:
         modules: The user's, whose functions may be granted.
         variables: Environment variables that these read; secrets among them.
         registry: What may be granted. It stays here.
+        cells: Reads what hosts do not see; one for all, since it keeps what it has read.
     """
 
     modules: list[UserModule]
     variables: dict[str, str]
     registry: Registry
+    cells: CellReader = field(default_factory=CellReader)
 
     def portable(self, message: OpenStep) -> OpenStep:
         """A step with all that its grants name of this machine, such as a lookup's file."""
@@ -84,7 +86,6 @@ class RayHost:
         self._equipped: dict[str, Equip] = {}
         self._out: deque[bytes | Equip | Lease] = deque()  # a lease with cells is not yet encoded
         self._seen: dict[str, bool] = {}  # files of cells, and whether the host sees the same
-        self._cells = CellReader()
         self._news = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._begun = False
@@ -137,7 +138,7 @@ class RayHost:
                 yield Gone(_first_line(error))
                 return
             if (words := self._deaf()) is not None:
-                yield Gone(f"it cannot be told anything any more: {words}")
+                yield Gone(words, unfit=True)
                 return
             if number > heard:
                 heard = number
@@ -150,7 +151,9 @@ class RayHost:
         if sender is None or not sender.done() or sender.cancelled():
             return None
         error = sender.exception()
-        return None if error is None else _first_line(error)
+        if error is None:
+            return None
+        return _first_line(getattr(error, "cause", None) or error)
 
     async def stop(self) -> None:
         import ray
@@ -225,7 +228,9 @@ class RayHost:
                 self._out.insert(1, rest)
                 break
             with contextlib.suppress(Exception):  # who works it will fail to read it, and say so
-                values = await asyncio.to_thread(self._cells.filled, item.values, item.cells)
+                values = await asyncio.to_thread(
+                    self._baggage.cells.filled, item.values, item.cells
+                )
                 item = msgspec.structs.replace(item, values=values, cells=[])
             items.append(item)
         return msgspec.structs.replace(lease, items=items)
