@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apwa.executor import Core, Finished, Send, StepState
+from apwa.executor import Core, Finished, OpenBlock, Send, StepState
 from apwa.executor.core import SICK_S, SILENCE_S
 from apwa.executor.slots import Slots, share_out
-from apwa.vocabulary import Attempt, ErrorKind, Outcome, Usage
+from apwa.vocabulary import Attempt, Caps, ErrorKind, Outcome, Usage
+from apwa.vocabulary.control import ChangeLimits
 from apwa.vocabulary.events import HostChanged
 from apwa.vocabulary.messages import (
     ALLOTMENT_S,
@@ -21,6 +22,7 @@ from apwa.vocabulary.messages import (
     Gone,
     Grant,
     Heartbeat,
+    Hungry,
     Lease,
     Outcomes,
     Pace,
@@ -239,6 +241,51 @@ def test_a_step_that_fails_everywhere_makes_no_host_sick_beside_those_of_another
         many.tick(5.0)
     assert ("judges", "sick") not in many.changes()
     assert judge.quarantined == 16  # its rows' attempts are counted
+
+
+def test_a_cap_that_is_lowered_waits_for_all_hosts_before_it_ends_the_run() -> None:
+    many = Many("a", "b")
+    many.core.change_limits(ChangeLimits(caps=Caps(tokens=1_000_000)), many.now)
+    many.open(400)
+    blocks = 0
+
+    def beat(host: str, in_flight: int) -> None:
+        nonlocal blocks
+        many.beat += 1
+        granted = {"e": (many.of(host, Grant)[-1].number, in_flight)}
+        many.core.message(host, Heartbeat(20, in_flight, number=many.beat, granted=granted), 0.0)
+        many.core.tick(0.0, 0.0)
+        for instruction in many.core.take():
+            if isinstance(instruction, Send):
+                many.sent.append((instruction.host, instruction.message))
+            elif isinstance(instruction, OpenBlock):
+                blocks += 1
+                many.core.block_opened(instruction.holder, blocks, instruction.limit)
+        many.take()
+
+    def paid(host: str) -> int:
+        """Tokens that a host was given since it had nothing."""
+        sums = 0
+        for grant in many.of(host, Grant):
+            sums = (grant.tokens or 0) + (0 if grant.anew else sums)
+        return sums
+
+    for host in "ab":
+        beat(host, 0)
+        many.core.message(host, Hungry("e", 1, 3000, 0), 0.0)
+        beat(host, 4)
+    assert paid("a") >= 3000 and paid("b") >= 3000
+    many.core.change_limits(ChangeLimits(caps=Caps(tokens=20_000)), 0.0)
+    many.take()
+    assert paid("a") == paid("b") == 0
+    for host in "ab":
+        many.core.message(host, Hungry("e", 1, 3000, 0), 0.0)
+    beat("b", 0)  # and a has calls under way
+    assert not many.core.paused and paid("a") == paid("b") == 0
+    many.core.message("a", Settled("e", 4, 4000, 0), 0.0)
+    beat("a", 0)
+    beat("b", 0)
+    assert not many.core.paused and 3000 <= paid("a") + paid("b") <= 16_000
 
 
 def test_a_host_with_another_apwa_or_of_an_unfit_node_is_ended_and_the_node_gets_no_other() -> None:

@@ -222,7 +222,7 @@ class Allotment:
         return True
 
     def _others_work(self, host: HostState, endpoint: str) -> bool:
-        return any(
+        return self.books.recalling or any(
             self.books.pays(other.name, where) and self.held(other, where)
             for other in self.hosts.values()
             for where in self.gates

@@ -36,6 +36,11 @@ class Books:
     def starving(self) -> bool:
         return bool(self._hungry)
 
+    @property
+    def recalling(self) -> bool:
+        """Whether budget is on its way back."""
+        return bool(self._recalled)
+
     def holder(self, host: str, endpoint: str) -> str:
         name = f"{host}/{endpoint}"
         if name not in self._holders:
