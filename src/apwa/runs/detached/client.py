@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -21,14 +20,13 @@ from apwa.models import EndpointSettings
 from apwa.plan import TemplateStep, dump_plan, load_plan
 from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
 from apwa.runs.detached.orders import Begun, Order
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.detached.sending import PIECE, Sender
+from apwa.runs.settings import RunRequest, RunSettings
 from apwa.runs.variables import models_of, variables_of
-from apwa.tables import find_source, split_part
-from apwa.vocabulary import ApwaError, BadInput, Misuse, RunFailed
+from apwa.vocabulary import ApwaError, Misuse, RunFailed
 from apwa.vocabulary.events import Numbered
 
 _CLIENT_PORT = 10001  # of Ray Client, where an address of the dashboard is given
-_PIECE = 4 << 20
 _TRIES = 6
 _BEGIN_S = 180.0
 _TOLD = Misuse(
@@ -96,7 +94,8 @@ class Cluster:
 
     def begin(self, request: RunRequest, settings: RunSettings, home: Path) -> str:
         """Begin a run; its id. Raises what is wrong with it before anything is spent."""
-        tables = [self._table(source) for source in request.tables]
+        sender = Sender(self.ask)
+        tables = [sender.table(source) for source in request.tables]
         request = msgspec.structs.replace(request, tables=tables, plan=_portable(request))
         modules = [pack_module(Path(path)) for path in settings.modules]
         secrets = _secrets(modules)
@@ -141,44 +140,6 @@ class Cluster:
             "See the cluster's jobs: ray job list",
         )  # fmt: skip
 
-    # ---- tables in
-
-    def _table(self, source: TableSource) -> TableSource:
-        """A table that is here is sent in pieces, unless the cluster sees the same file."""
-        try:
-            found = find_source(source.source, source.split)
-        except BadInput:
-            return source  # not here: a path or address of the cluster's
-        if all(self._is_there(path) for path in found.files):
-            return source
-        upload = hashlib.blake2b(digest_size=16)
-        for path in found.files:
-            upload.update(f"{path.relative_to(found.base)}\0{_digest(path)}\n".encode())
-        name = upload.hexdigest()
-        sent = [self._send(name, path, found.base) for path in found.files]
-        file, part = split_part(source.source)
-        one = len(sent) == 1 and Path(file).is_file()
-        where = sent[0] if one else str(Path(sent[0]).parents[_depth(found.files[0], found.base)])
-        where += f"#{part}" if part else ""
-        return msgspec.structs.replace(source, source=where)
-
-    def _is_there(self, path: Path) -> bool:
-        return self.ask("has", str(path.absolute()), mark_of(path))
-
-    def _send(self, upload: str, path: Path, base: Path) -> str:
-        name = path.relative_to(base).as_posix()
-        if there := self.ask("received", upload, name):
-            return there
-        offset, size = 0, path.stat().st_size
-        with path.open("rb") as file:
-            while True:
-                piece = file.read(_PIECE)
-                last = offset + len(piece) >= size
-                there = self.ask("receive", upload, name, offset, piece, last)
-                offset += len(piece)
-                if last:
-                    return there
-
     # ---- events and exports out
 
     def events(self, run: str, since: int = 0) -> Iterator[list[Numbered]]:
@@ -216,7 +177,7 @@ class Cluster:
             path = output.with_name(Path(there).name)
             begun = path.with_name(f".{path.name}.part")
             with begun.open("wb") as file:
-                while piece := self.ask("read", there, file.tell(), _PIECE):
+                while piece := self.ask("read", there, file.tell(), PIECE):
                     file.write(piece)
             begun.replace(path)
             self.ask("drop", there)
@@ -318,12 +279,3 @@ def _secrets(modules: Sequence[UserModule]) -> list[str]:
 
 def _set_here(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _depth(path: Path, base: Path) -> int:
-    return len(path.relative_to(base).parts) - 1

@@ -17,6 +17,7 @@ import msgspec
 from apwa.executor.cluster import Mark, is_here
 from apwa.journal import is_driven
 from apwa.runs.detached.orders import Begun
+from apwa.runs.detached.uploads import Uploads
 from apwa.runs.directory import find_run, home_of
 from apwa.runs.reading import RunReader
 from apwa.vocabulary import ApwaError
@@ -30,12 +31,16 @@ _SUBMIT_S = 60.0  # for the part of a new head that takes jobs
 
 
 class Keeper:
-    """See the module. Called over Ray; every argument and answer is plain data."""
+    """See the module. Called over Ray; every argument and answer is plain data.
+
+    Each call has a thread of its own: a long one, such as of ``whole``, holds up no other.
+    """
 
     def __init__(self) -> None:
         env = {"APWA_HOME": os.environ.get("APWA_HOME") or str(Path.home() / ".apwa")}
         self.home = home_of(env)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._uploads = Uploads(self.home)
         self._orders: dict[str, tuple[bytes, dict[str, str]]] = {}
         self._jobs: dict[str, str] = {}
         self._begun: dict[str, Begun] = {}
@@ -47,21 +52,14 @@ class Keeper:
         return is_here(path, mark)
 
     def received(self, upload: str, name: str) -> str:
-        """The path of a file that was sent before; empty if it was not."""
-        path = self._upload(upload, name)
-        return str(path) if path.is_file() else ""
+        """See ``Uploads``, also for the next two."""
+        return self._uploads.received(upload, name)
 
-    def receive(self, upload: str, name: str, offset: int, piece: bytes, last: bool) -> str:
-        """Take a piece of a file. The last one makes it whole, and brings its path."""
-        path = self._upload(upload, name)
-        begun = path.with_name(f".{path.name}.part")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with begun.open("r+b" if offset else "wb") as file:
-            file.seek(offset)
-            file.write(piece)
-        if last:
-            begun.replace(path)
-        return str(path)
+    def receive(self, sender: str, offset: int, piece: bytes) -> bool:
+        return self._uploads.receive(sender, offset, piece)
+
+    def whole(self, sender: str, upload: str, name: str, digest: str) -> str:
+        return self._uploads.whole(sender, upload, name, digest)
 
     def export(self, arguments: list[str], name: str) -> tuple[int, str, str, list[str]]:
         """Export into files here: exit code, both outputs, the files, to be read and dropped."""
@@ -86,13 +84,6 @@ class Keeper:
             inside.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 inside.parent.rmdir()
-
-    def _upload(self, upload: str, name: str) -> Path:
-        base = self.home / "uploads" / upload
-        path = base / name
-        if not upload.isalnum() or not path.resolve().is_relative_to(base.resolve()):
-            raise PermissionError(f"{name!r} leads out of its upload")
-        return path
 
     # ---- drivers
 
