@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -86,7 +87,7 @@ async def _do(laptop: Apwa, *arguments: str) -> int:
 async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     laptop: Apwa, endpoint: Counting, away: Away
 ) -> None:
-    rows = 2000
+    rows = 4000  # so many that it is cancelled before its end, also on a busy machine
     endpoint.latency_s = 1.0
     laptop.table(rows)
     begin = (
@@ -98,6 +99,20 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
     assert await _do(laptop, *begin) == 2, laptop.words
     assert "'rows' has no column 'txt'" in laptop.words and not endpoint.calls
     (laptop.at / "plan.yaml").write_text(PLAN)
+
+    # who leaves while the driver reads finds the run again, and stops it
+    asked = asyncio.Event()
+    silent = await asyncio.start_server(lambda *_: asked.set(), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/rows.jsonl"
+    reading = await laptop.start(*(part.replace("rows.jsonl", url) for part in begin))
+    await laptop.until(asked.is_set)
+    reading.send_signal(signal.SIGINT)
+    assert await laptop.ended(reading) == 130 and "it with: apwa cancel" in laptop.words
+    assert await _do(laptop, "cancel") == 0, laptop.words
+    assert "stopped before its driver had begun: nothing is left of it" in laptop.words
+    await laptop.until(lambda: not away.drivers())
+    assert not _known(laptop) and not list((away.home / "runs").iterdir())
+    silent.close()
 
     assert await _do(laptop, *begin) == 0, laptop.words
     await laptop.until(lambda: len(endpoint.calls) > 100)
@@ -135,9 +150,13 @@ async def test_a_detached_run_is_watched_stopped_killed_resumed_and_fetched(
 
     _no_key_is_anywhere(away)
     assert await _do(laptop, "purge", "last-of-none") == 2
-    run = next((laptop.at / "home" / "detached").glob("*.json")).stem
-    assert await _do(laptop, "purge", run) == 0
+    (run,) = _known(laptop)
+    assert await _do(laptop, "purge", run) == 0 and not _known(laptop)
     assert not list((away.home / "runs").glob("*"))
+
+
+def _known(laptop: Apwa) -> list[str]:
+    return [path.stem for path in (laptop.at / "home" / "detached").glob("*.json")]
 
 
 def _no_key_is_anywhere(away: Away) -> None:
@@ -145,7 +164,7 @@ def _no_key_is_anywhere(away: Away) -> None:
     from ray.job_submission import JobSubmissionClient
 
     jobs = JobSubmissionClient(away.cluster.address).list_jobs()
-    assert len([job for job in jobs if job.submission_id]) == 4 and CANARY not in str(jobs)
+    assert len([job for job in jobs if job.submission_id]) == 5 and CANARY not in str(jobs)
     session = Path(away.cluster.head_node.get_session_dir_path())
     files = [p for top in (session / "logs", away.home) for p in top.rglob("*") if p.is_file()]
     assert len(files) > 20

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING
 from apwa.cli.flags import Limits, Looks, Output
 from apwa.cli.settings import current
 from apwa.cli.words import say
-from apwa.vocabulary import Misuse
+from apwa.vocabulary import ApwaError, Misuse, new_run_id
 
 if TYPE_CHECKING:
     from apwa.runs import Again, RunRequest, RunSettings
-    from apwa.runs.detached import DetachedRun
+    from apwa.runs.detached import Cluster, DetachedRun
 
 _SCHEMES = ("ray://", "http://", "https://")
 _TICK_S = 0.5
@@ -45,7 +46,7 @@ def begin_detached(
     import msgspec
 
     from apwa.runs import home_of
-    from apwa.runs.detached import find_detached, reach
+    from apwa.runs.detached import reach
 
     if settings.output and detach:
         raise Misuse(
@@ -60,13 +61,13 @@ def begin_detached(
     settings = msgspec.structs.replace(settings, output="")
     say(f"reaching {address}")
     cluster = reach(address)
-    name = cluster.begin(request, settings, home)
+    name = new_run_id()
+    with _may_begin_yet(home, name):
+        run = cluster.begin(name, request, settings, home, say)
     if detach:
         print(name)
         say(f"Run {name} goes on at {address}. See it with: apwa watch {name}")
         return 0
-    run = find_detached(home, name)
-    assert run is not None
     return watch_detached(run, looks, Path(output) if output else None)
 
 
@@ -91,9 +92,7 @@ def forward(run: DetachedRun, arguments: Sequence[str], *, keys: bool = False) -
 
     ``keys``: with the variables set here that its models read.
     """
-    from apwa.runs.detached import reach
-
-    code, out, err = reach(run.address).verb(arguments, run if keys else None)
+    code, out, err = _begun(run).verb(arguments, run if keys else None)
     sys.stdout.write(out)
     sys.stdout.flush()
     sys.stderr.write(err)
@@ -102,9 +101,7 @@ def forward(run: DetachedRun, arguments: Sequence[str], *, keys: bool = False) -
 
 def export_detached(run: DetachedRun, arguments: Sequence[str], output: Path) -> int:
     """Export a table there, and fetch the files."""
-    from apwa.runs.detached import reach
-
-    code, words, files = reach(run.address).export(arguments, output)
+    code, words, files = _begun(run).export(arguments, output)
     if code:
         sys.stderr.write(words)
     for path in files:
@@ -120,14 +117,41 @@ def go_on_detached(
     out: Output,
 ) -> int:
     """Let the cluster go on with a run."""
-    from apwa.runs.detached import Order, reach
+    from apwa.runs.detached import Order
 
     if out.output is not None:
         raise Misuse("the answer stays on the cluster", "--output", "Fetch it with: apwa export")
     order = Order(run=run.name, changes=dict(changes), again=again, plan=plan)
-    name = reach(run.address).go_on(order, run)
-    say(f"Run {name} goes on at {run.address}. See it with: apwa watch {name}")
+    cluster = _begun(run)
+    with _may_begin_yet(run.record.parent.parent, run.name):
+        cluster.go_on(order, run, say)
+    say(f"Run {run.name} goes on at {run.address}. See it with: apwa watch {run.name}")
     return 0
+
+
+def cancel_detached(run: DetachedRun, flags: Sequence[str]) -> int:
+    """Stop a run of a cluster, also one that has not begun yet."""
+    from apwa.runs.detached import reach
+
+    if run.job and reach(run.address).stop(run):
+        rest = "nothing is left of it" if run.is_new else "it stands as it did"
+        say(f"Run {run.name} was stopped before its driver had begun: {rest}")
+        return 0
+    return forward(run, ["cancel", run.name, *flags])
+
+
+def purge_detached(run: DetachedRun) -> int:
+    """Remove a run of a cluster; from this home also one that the cluster does not know of."""
+    from apwa.runs.detached import Lost
+
+    try:
+        code = forward(run, ["purge", run.name])
+    except Lost as error:
+        code = 0
+        say(f"{error.what}; run {run.name} is forgotten here")
+    if code == 0:
+        run.forget()
+    return code
 
 
 def watch_detached(run: DetachedRun, looks: Looks, output: Path | None = None) -> int:
@@ -135,8 +159,10 @@ def watch_detached(run: DetachedRun, looks: Looks, output: Path | None = None) -
     from apwa.cli.display import make_display
     from apwa.runs.detached import reach
 
-    display = make_display("none" if looks.quiet else looks.display, sys.stderr)
     cluster = reach(run.address)
+    with _may_begin_yet(run.record.parent.parent, run.name):
+        run = cluster.wait(run, say)
+    display = make_display("none" if looks.quiet else looks.display, sys.stderr)
     answer = ""
     try:
         for some in cluster.events(run.name):
@@ -154,3 +180,38 @@ def watch_detached(run: DetachedRun, looks: Looks, output: Path | None = None) -
     if output is not None and answer:
         export_detached(run, ["export", run.name, answer], output)
     return cluster.exit_code(run.name)
+
+
+def _begun(run: DetachedRun) -> Cluster:
+    """A run's cluster. Raises Misuse if a new run has not begun there yet, or why it never will."""
+    from apwa.runs.detached import reach
+
+    cluster = reach(run.address)
+    run, waits = cluster.look(run)
+    if waits and run.is_new:
+        raise Misuse(f"the run has not begun yet: {waits}", run.name, _ways(run))
+    return cluster
+
+
+@contextmanager
+def _may_begin_yet(home: Path, name: str) -> Generator[None]:
+    """Say how to go on where the wait for a driver ends before that has begun, or has failed."""
+    from apwa.runs.detached import Lost, find_detached
+
+    try:
+        yield
+    except Lost:
+        raise
+    except BaseException as error:
+        run = find_detached(home, name)
+        if run is not None and run.job:
+            words = f"Run {name} may still begin at {run.address}. {_ways(run)}"
+            if isinstance(error, ApwaError):
+                error.todo = words
+            else:
+                say(f"\n{words}")
+        raise
+
+
+def _ways(run: DetachedRun) -> str:
+    return f"Wait for it with: apwa watch {run.name}; stop it with: apwa cancel {run.name}"

@@ -35,7 +35,8 @@ def runs() -> int:
     env, _ = current()
     found = list_runs(home_of(env))
     for there in reversed(detached_runs(home_of(env))):
-        print(f"{there.name}  detached  at {there.address}")
+        begun = ", not begun when last seen" if there.is_new else ""
+        print(f"{there.name}  detached  at {there.address}{begun}")
     for directory in reversed(found):
         try:
             with RunReader(directory) as reader:
@@ -166,14 +167,11 @@ def purge(run: str, /) -> int:
     run
         The run's id, or a part of it that is its own.
     """
-    from apwa.cli.detached import detached_run, forward
+    from apwa.cli.detached import detached_run, purge_detached
     from apwa.journal import is_driven
 
     if (there := detached_run(run)) is not None:
-        code = forward(there, ["purge", there.name])
-        if code == 0:
-            there.forget()
-        return code
+        return purge_detached(there)
     directory = named_run(run)
     if is_driven(directory.journal):
         raise Misuse("the run is being driven", directory.name, "Cancel it first.")

@@ -37,13 +37,12 @@ def cancel(
     pause
         Only pause it: it can be resumed either way.
     """
-    from apwa.cli.detached import detached_run, forward
+    from apwa.cli.detached import cancel_detached, detached_run
     from apwa.journal import is_driven
     from apwa.runs import send_command
 
     if (there := detached_run(run)) is not None:
-        more = ["--now"] * now + ["--pause"] * pause
-        return forward(there, ["cancel", there.name, *more])
+        return cancel_detached(there, ["--now"] * now + ["--pause"] * pause)
     directory = named_run(run)
     if not is_driven(directory.journal):
         raise Misuse("nobody drives this run now", directory.name, "There is nothing to stop.")

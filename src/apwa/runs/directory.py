@@ -72,6 +72,19 @@ class RunDirectory:
     def control(self) -> Path:
         return self.path / "control"
 
+    def was_begun_by(self, job: str) -> bool:
+        """Whether this job of a cluster has begun to drive the run."""
+        return self._jobs.is_file() and job in self._jobs.read_text().split("\n")[:-1]
+
+    def keep_begun(self, job: str) -> None:
+        """Keep that this job of a cluster drives the run from now on."""
+        with self._jobs.open("a") as file:
+            file.write(f"{job}\n")
+
+    @property
+    def _jobs(self) -> Path:
+        return self.path / "jobs"
+
     def sweep(self) -> None:
         """Remove what a driver that was killed has left half done. For who holds the run's lock."""
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -97,8 +110,11 @@ def home_of(env: Mapping[str, str]) -> Path:
     return Path(env.get("APWA_HOME") or ".apwa").absolute()
 
 
-def create_run(home: Path) -> RunDirectory:
-    """Make a new run's directory, or nothing. Raises Misuse, or RunFailed on a full disk."""
+def create_run(home: Path, name: str = "") -> RunDirectory:
+    """Make a new run's directory, or nothing. It may have a new id already: ``name``.
+
+    Raises Misuse, or RunFailed on a full disk.
+    """
     runs = home / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,12 +122,13 @@ def create_run(home: Path) -> RunDirectory:
         if not ignore.exists():
             ignore.write_text("*\n")  # runs hold people's data: never by accident in a repository
         while True:
-            directory = RunDirectory(runs / new_run_id())
+            directory = RunDirectory(runs / (name or new_run_id()))
             try:
                 directory.path.mkdir(mode=0o700)
                 break
             except FileExistsError:
-                continue
+                if name:
+                    raise
         try:
             for folder in (directory.inputs, directory.tables, directory.control):
                 folder.mkdir(mode=0o700)

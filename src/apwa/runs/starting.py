@@ -34,6 +34,7 @@ async def begin(
     settings: RunSettings,
     home: Path,
     *,
+    name: str = "",
     modules: Sequence[UserModule] = (),
     ask: Ask | None = None,
     listeners: Sequence[Listener] = (),
@@ -41,6 +42,7 @@ async def begin(
 ) -> Driver:
     """Make a new run: its directory, its snapshots, its journal.
 
+    ``name``: its id, where it has one already.
     ``modules``: further modules of the user's, beside those that the settings name.
     ``frames`` are the data frames behind those tables of the request that say so.
 
@@ -58,7 +60,7 @@ async def begin(
     if settings.journal:
         check_url(settings.journal)
     modules = [*modules, *(pack_module(Path(path)) for path in settings.modules)]
-    directory = create_run(home)
+    directory = create_run(home, name)
     desk: Desk | None = None
     try:
         if settings.journal:

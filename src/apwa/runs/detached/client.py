@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,63 +16,33 @@ import msgspec
 
 from apwa.capabilities import Registry, UserModule, load_module, pack_module
 from apwa.executor.cluster import mark_of, need_ray
-from apwa.models import EndpointSettings
 from apwa.plan import TemplateStep, dump_plan, load_plan
-from apwa.runs.detached.keeper import HEAD, NAME, NAMESPACE, Keeper
-from apwa.runs.detached.orders import Begun, Order
-from apwa.runs.settings import RunRequest, RunSettings, TableSource
+from apwa.runs.detached.jobs import HEAD
+from apwa.runs.detached.keeper import NAME, NAMESPACE, Keeper
+from apwa.runs.detached.orders import Order, Standing
+from apwa.runs.detached.records import DetachedRun, record_of
+from apwa.runs.detached.sending import PIECE, Sender
+from apwa.runs.settings import RunRequest, RunSettings
 from apwa.runs.variables import models_of, variables_of
-from apwa.tables import find_source, split_part
-from apwa.vocabulary import ApwaError, BadInput, Misuse, RunFailed
+from apwa.vocabulary import ApwaError, Misuse, RunFailed
 from apwa.vocabulary.events import Numbered
 
 _CLIENT_PORT = 10001  # of Ray Client, where an address of the dashboard is given
-_PIECE = 4 << 20
 _TRIES = 6
-_BEGIN_S = 180.0
+_LOOK_S, _SAY_S = 0.5, 30.0
+_PATIENCE_S = 60.0  # for a keeper that was killed; Ray starts it again
+Say = Callable[[str], None]
 _TOLD = Misuse(
     "the cluster cannot be reached so", "--executor", "Name it ray://HOST:10001 or http://HOST:8265"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DetachedRun:
-    """A run that a cluster keeps, as this home remembers it."""
-
-    name: str
-    address: str
-    models: list[str]
-    endpoints: dict[str, EndpointSettings]
-    secrets: list[str]
-    record: Path
-
-    def forget(self) -> None:
-        self.record.unlink(missing_ok=True)
+class Unreachable(RunFailed):
+    """The keeper is not there now, or the way to it is broken."""
 
 
-class _Record(msgspec.Struct, frozen=True):
-    address: str
-    models: list[str]  # whose keys it needs again to go on
-    endpoints: dict[str, EndpointSettings] = {}
-    secrets: list[str] = []  # variables that the functions of its modules read
-
-
-def detached_runs(home: Path) -> list[DetachedRun]:
-    """The detached runs that were begun from this home, the oldest first."""
-    found: list[DetachedRun] = []
-    for path in sorted((home / "detached").glob("*.json")):
-        record = msgspec.json.decode(path.read_bytes(), type=_Record)
-        about = (record.models, record.endpoints, record.secrets)
-        found.append(DetachedRun(path.stem, record.address, *about, path))
-    return found
-
-
-def find_detached(home: Path, name: str) -> DetachedRun | None:
-    """A detached run by its id, or by the beginning or end of it if only one has it."""
-    found = [
-        run for run in detached_runs(home) if run.name.startswith(name) or run.name.endswith(name)
-    ]
-    return found[0] if name and len(found) == 1 else None
+class Lost(RunFailed):
+    """The cluster does not know of a run that is not known to have begun."""
 
 
 class Cluster:
@@ -84,19 +53,26 @@ class Cluster:
         self._keeper = keeper
 
     def ask(self, method: str, *arguments: object) -> Any:
-        """Call the keeper. Raises RunFailed where it cannot be reached."""
+        """Call the keeper. Raises Unreachable where it is not there."""
         ray = need_ray()
         try:
             return ray.get(getattr(self._keeper, method).remote(*arguments))
         except (ray.exceptions.RayActorError, ConnectionError) as error:
             words = str(error).strip().splitlines()[0]
-            raise RunFailed(f"the keeper is gone: {words}", self.address, "Try again.") from error
+            raise Unreachable(f"the keeper is gone: {words}", self.address, "Try again.") from error
 
     # ---- begin
 
-    def begin(self, request: RunRequest, settings: RunSettings, home: Path) -> str:
-        """Begin a run; its id. Raises what is wrong with it before anything is spent."""
-        tables = [self._table(source) for source in request.tables]
+    def begin(
+        self, name: str, request: RunRequest, settings: RunSettings, home: Path, say: Say
+    ) -> DetachedRun:
+        """Begin a run that is to have this id, and wait until it has begun.
+
+        Raises what is wrong with it before anything is spent. ``home`` knows the run from before it
+        is ordered, and until it is known to have come to nothing.
+        """
+        sender = Sender(self.ask)
+        tables = [sender.table(source) for source in request.tables]
         request = msgspec.structs.replace(request, tables=tables, plan=_portable(request))
         modules = [pack_module(Path(path)) for path in settings.modules]
         secrets = _secrets(modules)
@@ -106,78 +82,89 @@ class Cluster:
         settings = msgspec.structs.replace(
             settings, executor="ray", modules=[], endpoints=described
         )
-        name = self._order(Order(request, settings, modules), variables | _set_here(secrets))
-        record = home / "detached" / f"{name}.json"
-        record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        record.write_bytes(msgspec.json.encode(_Record(self.address, models, endpoints, secrets)))
-        return name
+        run = DetachedRun(name, self.address, models, endpoints, secrets, record_of(home, name))
+        order = Order(name, request, settings, modules)
+        return self._order(run.remember(name), order, variables | _set_here(secrets), say)
 
-    def go_on(self, order: Order, run: DetachedRun) -> str:
-        """Go on with a run; its id."""
+    def go_on(self, order: Order, run: DetachedRun, say: Say) -> DetachedRun:
+        """Go on with a run, and wait until it goes on."""
         changed = [str(order.changes.get(name) or "") for name in ("model", "manager_model")]
         variables, _ = variables_of([*run.models, *changed], run.endpoints, os.environ)
-        return self._order(order, variables | _set_here(run.secrets))
+        run = run.remember(f"{run.name}-{token_hex(4)}")
+        return self._order(run, order, variables | _set_here(run.secrets), say)
 
-    def _order(self, order: Order, variables: dict[str, str]) -> str:
+    def _order(
+        self, run: DetachedRun, order: Order, variables: dict[str, str], say: Say
+    ) -> DetachedRun:
         try:
-            token = self.ask("order", msgspec.msgpack.encode(order), variables)
+            self.ask("order", run.job, msgspec.msgpack.encode(order), variables)
         except need_ray().exceptions.RayTaskError as error:
+            _came_to_nothing(run)
             words = str(error).strip().splitlines()[-1]
             raise RunFailed(f"Ray takes no jobs there: {words}", self.address) from error
-        end = time.monotonic() + _BEGIN_S
-        while time.monotonic() < end:
-            content, words = self.ask("look", token)
-            if words:
-                raise RunFailed(f"the driver's job has ended: {words[-1500:]}", self.address)
-            if content:
-                begun = msgspec.json.decode(content, type=Begun)
-                if begun.run:
-                    return begun.run
-                kind = {2: Misuse, 1: RunFailed}.get(begun.exit_code, RunFailed)
-                raise kind(begun.what, begun.where, begun.todo)
-            time.sleep(0.3)
-        raise RunFailed(
-            f"no driver has begun within {_BEGIN_S:.0f} s", self.address,
-            "See the cluster's jobs: ray job list",
-        )  # fmt: skip
+        return self.wait(run, say)
 
-    # ---- tables in
+    def wait(self, run: DetachedRun, say: Say) -> DetachedRun:
+        """Wait until the run's driver drives, however long it reads, and say at times for what.
 
-    def _table(self, source: TableSource) -> TableSource:
-        """A table that is here is sent in pieces, unless the cluster sees the same file."""
-        try:
-            found = find_source(source.source, source.split)
-        except BadInput:
-            return source  # not here: a path or address of the cluster's
-        if all(self._is_there(path) for path in found.files):
-            return source
-        upload = hashlib.blake2b(digest_size=16)
-        for path in found.files:
-            upload.update(f"{path.relative_to(found.base)}\0{_digest(path)}\n".encode())
-        name = upload.hexdigest()
-        sent = [self._send(name, path, found.base) for path in found.files]
-        file, part = split_part(source.source)
-        one = len(sent) == 1 and Path(file).is_file()
-        where = sent[0] if one else str(Path(sent[0]).parents[_depth(found.files[0], found.base)])
-        where += f"#{part}" if part else ""
-        return msgspec.structs.replace(source, source=where)
+        Raises why it came to nothing.
+        """
+        began = seen = said = time.monotonic()
+        while run.job:
+            try:
+                run, waits = self.look(run)
+                seen = time.monotonic()
+            except Unreachable as error:  # the keeper may just begin anew
+                waits = error.what
+                if time.monotonic() - seen > _PATIENCE_S:
+                    raise
+            if waits and time.monotonic() - said >= _SAY_S:
+                said = time.monotonic()
+                say(f"waiting for run {run.name} since {said - began:.0f} s: {waits}")
+            if run.job:
+                time.sleep(_LOOK_S)
+        return run
 
-    def _is_there(self, path: Path) -> bool:
-        return self.ask("has", str(path.absolute()), mark_of(path))
+    def look(self, run: DetachedRun) -> tuple[DetachedRun, str]:
+        """The run as it is now remembered, and what it waits for; empty once it has begun.
 
-    def _send(self, upload: str, path: Path, base: Path) -> str:
-        name = path.relative_to(base).as_posix()
-        if there := self.ask("received", upload, name):
-            return there
-        offset, size = 0, path.stat().st_size
-        with path.open("rb") as file:
-            while True:
-                piece = file.read(_PIECE)
-                last = offset + len(piece) >= size
-                there = self.ask("receive", upload, name, offset, piece, last)
-                offset += len(piece)
-                if last:
-                    return there
+        Raises why it came to nothing, and forgets it then; Lost if the cluster does not know of it.
+        """
+        if not run.job:
+            return run, ""
+        standing = msgspec.json.decode(self.ask("look", run.name, run.job), type=Standing)
+        if standing.begun:
+            return run.remember(""), ""
+        if (why := standing.refused) is None:
+            return run, standing.waits
+        if standing.lost and run.is_new:
+            raise Lost(why.what, why.where, f"{why.todo} To forget it here: apwa purge {run.name}")
+        _came_to_nothing(run)
+        kind = Misuse if why.exit_code == Misuse.exit_code else RunFailed
+        raise kind(why.what, why.where, why.todo)
+
+    def stop(self, run: DetachedRun) -> bool:
+        """Stop a driver that has not begun; False if it has, and is to be told as others are.
+
+        Raises why it came to nothing by itself.
+        """
+        asked = False
+        while True:
+            try:
+                run, waits = self.look(run)
+            except Unreachable:
+                raise
+            except ApwaError as error:
+                if not asked:
+                    raise
+                if isinstance(error, Lost):  # Ray had not taken it yet, and the order is gone
+                    _came_to_nothing(run)
+                return True
+            if not waits:
+                return False
+            self.ask("stop", run.job)
+            asked = True
+            time.sleep(_LOOK_S)
 
     # ---- events and exports out
 
@@ -216,7 +203,7 @@ class Cluster:
             path = output.with_name(Path(there).name)
             begun = path.with_name(f".{path.name}.part")
             with begun.open("wb") as file:
-                while piece := self.ask("read", there, file.tell(), _PIECE):
+                while piece := self.ask("read", there, file.tell(), PIECE):
                     file.write(piece)
             begun.replace(path)
             self.ask("drop", there)
@@ -286,6 +273,13 @@ def _connect(ray: Any, where: str, address: str) -> None:
     )  # fmt: skip
 
 
+def _came_to_nothing(run: DetachedRun) -> None:
+    if run.is_new:
+        run.forget()
+    else:
+        run.remember("")
+
+
 def _portable(request: RunRequest) -> str:
     """The plan's text with what its grants name of this machine in it; as it is if that is none.
 
@@ -318,12 +312,3 @@ def _secrets(modules: Sequence[UserModule]) -> list[str]:
 
 def _set_here(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _depth(path: Path, base: Path) -> int:
-    return len(path.relative_to(base).parts) - 1

@@ -5,50 +5,53 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from apwa.executor.cluster import need_ray
 from apwa.garbage import look_less_often
 from apwa.runs.detached.keeper import NAME, NAMESPACE
-from apwa.runs.detached.orders import Begun, Order
+from apwa.runs.detached.orders import Order, Refused
 from apwa.runs.directory import find_run, home_of
 from apwa.runs.driver import Driver
 from apwa.runs.starting import begin, take_up
 from apwa.vocabulary import ApwaError
 
 
-def main(token: str) -> int:
+def main(job: str) -> int:
     """Do what the keeper has an order for; the run's exit code."""
     look_less_often()
     ray = need_ray()
     ray.init("auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
     keeper = ray.get_actor(NAME, namespace=NAMESPACE)
-    content, variables = ray.get(keeper.take.remote(token))
+    content, variables = ray.get(keeper.take.remote(job))
     os.environ.update(variables)
     order = msgspec.msgpack.decode(content, type=Order)
 
-    def tell(begun: Begun) -> None:
-        ray.get(keeper.begun.remote(token, msgspec.json.encode(begun)))
+    def refuse(refused: Refused) -> None:
+        ray.get(keeper.refuse.remote(job, msgspec.json.encode(refused)))
 
-    return asyncio.run(_drive(order, tell))
+    return asyncio.run(drive(job, order, home_of(os.environ), refuse))
 
 
-async def _drive(order: Order, tell: Any) -> int:
+async def drive(job: str, order: Order, home: Path, refuse: Callable[[Refused], None]) -> int:
+    """Drive the run; what it cannot begin with is told to ``refuse``."""
     try:
-        driver = await _driver(order)
+        driver = await _driver(order, home)
     except ApwaError as error:
-        tell(Begun("", error.what, error.where, error.todo, error.exit_code))
+        refuse(Refused(error.what, error.where, error.todo, error.exit_code))
         return error.exit_code
-    tell(Begun(driver.desk.directory.name))
+    driver.desk.directory.keep_begun(job)
     return (await driver.drive(resumed=order.request is None)).ending.exit_code
 
 
-async def _driver(order: Order) -> Driver:
-    home = home_of(os.environ)
+async def _driver(order: Order, home: Path) -> Driver:
     if order.request is not None and order.settings is not None:
-        return await begin(order.request, order.settings, home, modules=order.modules)
+        return await begin(
+            order.request, order.settings, home, name=order.run, modules=order.modules
+        )
     directory = find_run(home, order.run)
     return await take_up(directory, order.changes, again=order.again, plan=order.plan)
 

@@ -10,35 +10,40 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from apwa.executor.cluster import Mark, is_here
 from apwa.journal import is_driven
-from apwa.runs.detached.orders import Begun
-from apwa.runs.directory import find_run, home_of
+from apwa.runs.detached.jobs import Jobs
+from apwa.runs.detached.orders import Refused, Standing
+from apwa.runs.detached.uploads import Uploads
+from apwa.runs.directory import RunDirectory, find_run, home_of
 from apwa.runs.reading import RunReader
 from apwa.vocabulary import ApwaError
+from apwa.vocabulary.events import RunStarted
 
 NAME, NAMESPACE = f"apwa-keeper-{version('apwa')}", "apwa"  # an older apwa's is not asked
-HEAD = "node:__internal_head__"  # Ray's own name of the head as a resource
 
 _LOOK_S = 0.3
 _VERB_S = 600.0
-_SUBMIT_S = 60.0  # for the part of a new head that takes jobs
+_NO_JOB = "Its head has begun anew since, or this is another cluster than the run was begun at."
 
 
 class Keeper:
-    """See the module. Called over Ray; every argument and answer is plain data."""
+    """See the module. Called over Ray; every argument and answer is plain data.
 
-    def __init__(self) -> None:
+    Each call has a thread of its own: a long one, such as of ``whole``, holds up no other.
+    """
+
+    def __init__(self, jobs: Jobs | None = None) -> None:
+        self._jobs = jobs or Jobs()
         env = {"APWA_HOME": os.environ.get("APWA_HOME") or str(Path.home() / ".apwa")}
         self.home = home_of(env)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._uploads = Uploads(self.home)
         self._orders: dict[str, tuple[bytes, dict[str, str]]] = {}
-        self._jobs: dict[str, str] = {}
-        self._begun: dict[str, Begun] = {}
+        self._refused: dict[str, Refused] = {}
 
     # ---- tables in, files out
 
@@ -47,21 +52,14 @@ class Keeper:
         return is_here(path, mark)
 
     def received(self, upload: str, name: str) -> str:
-        """The path of a file that was sent before; empty if it was not."""
-        path = self._upload(upload, name)
-        return str(path) if path.is_file() else ""
+        """See ``Uploads``, also for the next two."""
+        return self._uploads.received(upload, name)
 
-    def receive(self, upload: str, name: str, offset: int, piece: bytes, last: bool) -> str:
-        """Take a piece of a file. The last one makes it whole, and brings its path."""
-        path = self._upload(upload, name)
-        begun = path.with_name(f".{path.name}.part")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with begun.open("r+b" if offset else "wb") as file:
-            file.seek(offset)
-            file.write(piece)
-        if last:
-            begun.replace(path)
-        return str(path)
+    def receive(self, sender: str, offset: int, piece: bytes) -> bool:
+        return self._uploads.receive(sender, offset, piece)
+
+    def whole(self, sender: str, upload: str, name: str, digest: str) -> str:
+        return self._uploads.whole(sender, upload, name, digest)
 
     def export(self, arguments: list[str], name: str) -> tuple[int, str, str, list[str]]:
         """Export into files here: exit code, both outputs, the files, to be read and dropped."""
@@ -87,60 +85,68 @@ class Keeper:
             with contextlib.suppress(OSError):
                 inside.parent.rmdir()
 
-    def _upload(self, upload: str, name: str) -> Path:
-        base = self.home / "uploads" / upload
-        path = base / name
-        if not upload.isalnum() or not path.resolve().is_relative_to(base.resolve()):
-            raise PermissionError(f"{name!r} leads out of its upload")
-        return path
-
     # ---- drivers
 
-    def order(self, order: bytes, variables: dict[str, str]) -> str:
-        """Start a driver, as a Ray job that knows a token and nothing else. Gives the token.
+    def order(self, job: str, order: bytes, variables: dict[str, str]) -> None:
+        """Start a driver, as a Ray job that knows its own name and nothing else.
 
-        Raises RuntimeError if Ray takes no jobs; a head that has just begun is waited for.
+        Raises RuntimeError if Ray takes no jobs.
         """
-        import ray
-        from ray.job_submission import JobSubmissionClient
+        self._orders[job] = (order, variables)
+        try:
+            self._jobs.begin(job, {"APWA_HOME": str(self.home)})
+        except Exception:
+            self._orders.pop(job, None)
+            raise
 
-        token = secrets.token_hex(16)
-        self._orders[token] = (order, variables)
-        client: Any = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-        end = time.monotonic() + _SUBMIT_S
-        while True:
-            try:
-                self._jobs[token] = client.submit_job(
-                    entrypoint=f"{sys.executable} -m apwa.runs.detached.driving {token}",
-                    entrypoint_resources={HEAD: 0.001},
-                    runtime_env={"env_vars": {"APWA_HOME": str(self.home)}},
-                )
-                return token
-            except RuntimeError:
-                if time.monotonic() > end:
-                    del self._orders[token]
-                    raise
-                time.sleep(1.0)
-
-    def take(self, token: str) -> tuple[bytes, dict[str, str]]:
+    def take(self, job: str) -> tuple[bytes, dict[str, str]]:
         """An order, for its driver, once."""
-        return self._orders.pop(token)
+        if job not in self._orders:
+            raise LookupError("the order is not here: it was stopped, or the keeper began anew")
+        return self._orders.pop(job)
 
-    def begun(self, token: str, begun: bytes) -> None:
-        """What became of an order."""
-        self._begun[token] = msgspec.json.decode(begun, type=Begun)
+    def refuse(self, job: str, refused: bytes) -> None:
+        """A driver could not begin."""
+        self._refused[job] = msgspec.json.decode(refused, type=Refused)
 
-    def look(self, token: str) -> tuple[bytes, str]:
-        """What became of an order (empty: nothing yet), and how its job stands, in words."""
-        if token in self._begun:
-            return msgspec.json.encode(self._begun[token]), ""
-        import ray
-        from ray.job_submission import JobSubmissionClient
+    def stop(self, job: str) -> None:
+        """Stop a driver that has not begun to drive."""
+        self._orders.pop(job, None)
+        with contextlib.suppress(RuntimeError, OSError):  # who waits for its end asks again
+            self._jobs.stop(job)
 
-        client: Any = JobSubmissionClient(ray.get_runtime_context().gcs_address)
-        info = client.get_job_info(self._jobs[token])
-        words = "" if info.status in ("PENDING", "RUNNING") else f"{info.status}: {info.message}"
-        return b"", words
+    def look(self, run: str, job: str) -> bytes:
+        """How the order of a job stands, as a ``Standing``.
+
+        What a driver that was killed on the way to a new run has left is removed.
+        """
+        return msgspec.json.encode(self._standing(RunDirectory(self.home / "runs" / run), job))
+
+    def _standing(self, directory: RunDirectory, job: str) -> Standing:
+        if directory.was_begun_by(job):
+            return Standing(begun=True)
+        if job in self._refused:
+            return Standing(refused=self._refused[job])
+        state, taken = self._jobs.state(job), job not in self._orders
+        if not state.status and not taken:
+            return Standing(waits="Ray is to take its job")
+        if not state.over:
+            words = " ".join(state.message.split())
+            if state.status == "RUNNING":
+                words = "its driver reads the inputs" if taken else "its driver starts"
+            return Standing(waits=f"{words} (the job is {state.status})")
+        self._orders.pop(job, None)
+        if directory.was_begun_by(job):  # and has ended, both since it was looked for
+            return Standing(begun=True)
+        if job == directory.name and directory.path.is_dir() and (left := _cleared(directory)):
+            return left
+        if job in self._refused:
+            return Standing(refused=self._refused[job])
+        if not state.status:
+            words = "the cluster knows of no job that would drive it"
+            return Standing(refused=Refused(words, directory.name, _NO_JOB), lost=True)
+        words = f"the driver's job has ended: {state.status}: {state.message[-1500:]}"
+        return Standing(refused=Refused(words, directory.name))
 
     # ---- looking and commanding
 
@@ -178,3 +184,19 @@ class Keeper:
             if found or not driven or time.monotonic() > end:
                 return [msgspec.json.encode(e) for e in found], not driven and not found
             time.sleep(_LOOK_S)
+
+
+def _cleared(directory: RunDirectory) -> Standing | None:
+    """Remove what a driver that was killed has left of a new run.
+
+    How the run stands instead, where that driver is still there, or another has driven the run.
+    """
+    with contextlib.suppress(ApwaError, FileNotFoundError):  # its database; another call's work
+        if is_driven(directory.journal):
+            return Standing(waits="its driver is ending")
+        if directory.journal.exists:
+            with RunReader(directory) as reader:
+                if any(isinstance(numbered.event, RunStarted) for numbered in reader.events()):
+                    return Standing(begun=True)
+        directory.discard()
+    return None
