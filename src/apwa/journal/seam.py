@@ -6,7 +6,7 @@ committed in batches, one transaction each; the first writer of a key wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -45,7 +45,10 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Budget journaled before use. An open block counts as spent whole."""
+    """Budget journaled before use. An open block counts as spent whole.
+
+    Closed ones of a holder are kept as one for each epoch, with what all of them have spent.
+    """
 
     id: int
     holder: str
@@ -94,6 +97,10 @@ class Journal(Protocol):
     async def open_block(self, holder: str, limit: Usage) -> int: ...
 
     async def close_block(self, block: int, spent: Usage) -> None: ...
+
+    async def add_spent(self, spent: Mapping[str, Usage]) -> None:
+        """Add what holders have spent that no block was opened for, in one transaction."""
+        ...
 
     async def take_command(self, command: Command) -> None: ...
 

@@ -6,15 +6,14 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
-
-import msgspec
 
 from apwa.journal.reader import SqlReader
 from apwa.journal.schema import encode_attempts, pack_key
 from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
+from apwa.journal.spending import Spending, encode_usage
 from apwa.journal.store import Connection, Lock, Row, Store
 from apwa.vocabulary import Command, Locked, Usage, encode_command
 from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
@@ -63,6 +62,7 @@ class SqlJournal:
         self._epoch = _raise_epoch(self._connection)
         rows = self._connection.all("SELECT scope, step, number FROM steps")
         self._steps = {(scope, step): number for scope, step, number in rows}
+        self._spending = Spending()
         self._reader = SqlReader(store)
         self._batches = 0
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -106,18 +106,17 @@ class SqlJournal:
         return PlanVersion(version, text, reason, at)
 
     async def add_turn(self, message: bytes, usage: Usage, plan_version: int) -> None:
-        row = (message, msgspec.json.encode(usage), plan_version)
+        row = (message, encode_usage(usage), plan_version)
         await self._run("INSERT INTO turns (message, usage, plan_version) VALUES (?, ?, ?)", row)
 
     async def open_block(self, holder: str, limit: Usage) -> int:
-        row = (holder, msgspec.json.encode(limit))
-        return await self._number(
-            "INSERT INTO blocks (holder, reserved) VALUES (?, ?) RETURNING id", row
-        )
+        return await self._do(lambda connection: self._spending.open(connection, holder, limit))
 
     async def close_block(self, block: int, spent: Usage) -> None:
-        row = (msgspec.json.encode(spent), block)
-        await self._run("UPDATE blocks SET spent = ? WHERE id = ? AND spent IS NULL", row)
+        await self._do(lambda connection: self._spending.close(connection, block, spent))
+
+    async def add_spent(self, spent: Mapping[str, Usage]) -> None:
+        await self._do(lambda connection: self._spending.add(connection, spent))
 
     async def take_command(self, command: Command) -> None:
         row = (time.time(), encode_command(command))
@@ -184,6 +183,7 @@ class SqlJournal:
                 break
             except BaseException as error:
                 self._steps = dict(steps)
+                self._spending.forget()
                 self._connection.rollback()
                 end = end or time.monotonic() + _RECONNECT_S
                 if self._store.again(error) and time.monotonic() < end:
