@@ -10,18 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from apwa.journal.progress import EventLog
 from apwa.journal.reader import SqlReader
 from apwa.journal.schema import encode_attempts, pack_key
 from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
 from apwa.journal.spending import Spending, encode_usage
 from apwa.journal.store import Connection, Lock, Row, Store
 from apwa.vocabulary import Command, Locked, Usage, encode_command
-from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
+from apwa.vocabulary.events import Event, Numbered
 
 _TOGETHER = 64  # calls committed in one transaction at most
-_RECENT_S = 600.0
-_COARSE_S = 10
-_PRUNE_EVERY = 200
 _RECONNECT_S = 60.0  # how long a lost connection is tried again, before the run pauses
 
 _MARK = "batch"  # a fact: the last batch committed, where its answer may be lost
@@ -63,6 +61,7 @@ class SqlJournal:
         rows = self._connection.all("SELECT scope, step, number FROM steps")
         self._steps = {(scope, step): number for scope, step, number in rows}
         self._spending = Spending()
+        self._events = EventLog(self._epoch)
         self._reader = SqlReader(store)
         self._batches = 0
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -83,18 +82,11 @@ class SqlJournal:
 
     async def add_event(self, event: Event) -> Numbered:
         at = time.time()
-        progress = f"{event.scope} {event.step}" if isinstance(event, StepProgress) else ""
-        row = (at, progress, encode_event(event))
-
-        def write(connection: Connection) -> int:
-            number = connection.number(
-                "INSERT INTO events (at, progress, event) VALUES (?, ?, ?) RETURNING number", row
-            )
-            if progress and number % _PRUNE_EVERY == 0:
-                _coarsen(connection, at)
-            return number
-
-        return Numbered(await self._do(write), at, event)
+        progress = self._events.progress_of(event)
+        number = await self._do(
+            lambda connection: self._events.write(connection, at, event, progress)
+        )
+        return Numbered(number, at, event)
 
     async def add_plan(self, text: str, reason: str) -> PlanVersion:
         at = time.time()
@@ -276,13 +268,3 @@ def _raise_epoch(connection: Connection) -> int:
     connection.run(_PUT, ("epoch", str(epoch).encode()))
     connection.commit()
     return epoch
-
-
-def _coarsen(connection: Connection, now: float) -> None:
-    """Of a step's progress older than ten minutes, keep one event in ten seconds."""
-    connection.run(
-        "DELETE FROM events WHERE progress <> '' AND at < ? AND number NOT IN (SELECT max(number)"
-        " FROM events WHERE progress <> '' AND at < ?"
-        f" GROUP BY progress, CAST(at AS BIGINT) / {_COARSE_S})",
-        (now - _RECENT_S, now - _RECENT_S),
-    )
