@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from apwa.journal import Journal, JournalPlace, StoredResult, is_driven, open_journal, open_reader
+from apwa.journal.postgres import PostgresConnection
 from apwa.journal.schema import pack_key, unpack_key
 from apwa.vocabulary import (
     PILOT,
@@ -441,3 +442,27 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="cannot be reached") as caught:
         open_journal(place)
     assert "PGPASSWORD" in caught.value.todo and "s3cret" not in str(caught.value)
+
+
+async def test_a_first_batch_whose_commit_brought_no_answer_costs_nothing(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    path = tmp_path / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
+    path.parent.mkdir()
+    JournalPlace(path).keep_url(postgres.url)
+    journal = open_journal(path)
+    commit, faults = PostgresConnection.commit, [True]
+
+    def breaks(self: PostgresConnection) -> None:
+        commit(self)
+        if faults:
+            faults.pop()
+            raise psycopg.OperationalError("nobody heard of it")
+
+    monkeypatch.setattr(PostgresConnection, "commit", breaks)
+    assert await journal.append([result(1)]) == [True]
+    assert await journal.append([result(1), result(2)]) == [False, True]
+    assert not faults and len(journal.reader.done(RUN, "tag")) == 2
+    await journal.close()

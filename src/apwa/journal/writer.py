@@ -171,16 +171,17 @@ class SqlJournal:
                     if self._mark() == mark:
                         break  # it was committed, and only its answer was lost
                     done.clear()
+                    self._steps = dict(steps)
                 self._write_batch(batch, mark, done)
                 break
             except BaseException as error:
-                self._steps = dict(steps)
                 self._spending.forget()
                 self._connection.rollback()
                 end = end or time.monotonic() + _RECONNECT_S
                 if self._store.again(error) and time.monotonic() < end:
                     time.sleep(0.5)
                     continue
+                self._steps = steps
                 said = self._store.unwritable(error) or error
                 for _, future in batch:
                     future.set_exception(said)
