@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import pytest
 from pyroaring import BitMap
@@ -54,6 +54,7 @@ class MemoryJournal:
         self.results: dict[tuple[str, str, int, int], StoredResult] = {}
         self.second: list[StoredResult] = []
         self.books: dict[int, Block] = {}
+        self.recorded: list[dict[str, Usage]] = []  # each a transaction
         self.batches: list[int] = []
         self.reader = self
         self.most_held = 0
@@ -82,8 +83,15 @@ class MemoryJournal:
         assert self.books[block].spent is None, "closed once"
         self.books[block] = Block(block, self.books[block].holder, self.books[block].limit, spent)
 
+    async def add_spent(self, spent: Mapping[str, Usage]) -> None:
+        await asyncio.sleep(0)
+        self.recorded.append(dict(spent))
+
     def spent(self) -> Usage:
         total = Usage()
+        for spent in self.recorded:
+            for usage in spent.values():
+                total += usage
         for block in self.books.values():
             total += block.limit if block.spent is None else block.spent
         return total

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from apwa.journal import Journal, JournalPlace, StoredResult, is_driven, open_journal, open_reader
+from apwa.journal.postgres import PostgresConnection
 from apwa.journal.schema import pack_key, unpack_key
 from apwa.vocabulary import (
     PILOT,
@@ -55,27 +55,6 @@ def result(
         attempts=[Attempt("c1", "m", kind, USAGE, 0.5)], duration_s=0.5, host="local",
         transcript=transcript,
     )  # fmt: skip
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where a journal may be made: in a file, or where the directory names a database."""
-    return _place(request, tmp_path)
-
-
-def _place(request: pytest.FixtureRequest, base: Path) -> Path:
-    path = base / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
-    path.parent.mkdir()
-    if request.param == "postgres":
-        JournalPlace(path).keep_url(request.getfixturevalue("postgres").url)
-    return path
-
-
-@pytest.fixture
-async def journal(path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(path)
-    yield opened
-    await opened.close()
 
 
 async def test_the_first_writer_of_a_row_wins(journal: Journal) -> None:
@@ -422,7 +401,7 @@ async def test_a_database_that_dies_under_a_driver_costs_nothing(
     assert reader.counts(RUN, "tag").usage.calls == 9000
     events = reader.events(limit=10_000)
     assert [e.number for e in events] == numbers and len(events) == 450
-    assert len(reader.blocks()) == 450 and all(b.spent is not None for b in reader.blocks())
+    assert reader.spent().calls == 450 and all(b.spent is not None for b in reader.blocks())
     await journal.close()
 
 
@@ -463,3 +442,27 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="cannot be reached") as caught:
         open_journal(place)
     assert "PGPASSWORD" in caught.value.todo and "s3cret" not in str(caught.value)
+
+
+async def test_a_first_batch_whose_commit_brought_no_answer_costs_nothing(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    path = tmp_path / f"run-{uuid.uuid4().hex[:12]}" / "run.db"
+    path.parent.mkdir()
+    JournalPlace(path).keep_url(postgres.url)
+    journal = open_journal(path)
+    commit, faults = PostgresConnection.commit, [True]
+
+    def breaks(self: PostgresConnection) -> None:
+        commit(self)
+        if faults:
+            faults.pop()
+            raise psycopg.OperationalError("nobody heard of it")
+
+    monkeypatch.setattr(PostgresConnection, "commit", breaks)
+    assert await journal.append([result(1)]) == [True]
+    assert await journal.append([result(1), result(2)]) == [False, True]
+    assert not faults and len(journal.reader.done(RUN, "tag")) == 2
+    await journal.close()

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 
-from apwa.executor.budget import Closing
 from apwa.executor.core import Core, Demand
 from apwa.executor.instructions import CloseBlock, OpenBlock, Say, Send
 from apwa.executor.rows import StepState
@@ -284,23 +284,40 @@ class Executor:
                 self._drive()
 
     async def _keep_books(self) -> None:
+        """Write the books in order: what is opened may have become free by what was closed."""
         while True:
-            instruction = await self._books.get()
-            if isinstance(instruction, OpenBlock):
-                calls, tokens, cost = instruction.limit
-                limit = Usage(calls, tokens, cost_nusd=cost)
-                block = await self._journal.open_block(instruction.holder, limit)
-                self._core.block_opened(instruction.holder, block, instruction.limit)
-                self._drive()
-            else:
-                await self._close_block(instruction.closing)
-            self._books.task_done()
+            waiting = [await self._books.get()]
+            while not self._books.empty():
+                waiting.append(self._books.get_nowait())
+            for has_block, some in groupby(waiting, _has_block):
+                if has_block:
+                    for instruction in some:
+                        await self._keep_block(instruction)
+                else:
+                    await self._record(some)
+            for _ in waiting:
+                self._books.task_done()
 
-    async def _close_block(self, closing: Closing) -> None:
-        block = closing.block
-        if block is None:
-            block = await self._journal.open_block(closing.holder, closing.spent)
-        await self._journal.close_block(block, closing.spent)
+    async def _keep_block(self, instruction: OpenBlock | CloseBlock) -> None:
+        if isinstance(instruction, CloseBlock):
+            block, spent = instruction.closing.block, instruction.closing.spent
+            assert block is not None
+            await self._journal.close_block(block, spent)
+            return
+        calls, tokens, cost = instruction.limit
+        limit = Usage(calls, tokens, cost_nusd=cost)
+        block = await self._journal.open_block(instruction.holder, limit)
+        self._core.block_opened(instruction.holder, block, instruction.limit)
+        self._drive()
+
+    async def _record(self, some: Iterable[OpenBlock | CloseBlock]) -> None:
+        """Write spending without blocks, of all holders at once: it comes every second."""
+        spent: dict[str, Usage] = {}
+        for instruction in some:
+            if isinstance(instruction, CloseBlock):
+                holder = instruction.closing.holder
+                spent[holder] = spent.get(holder, Usage()) + instruction.closing.spent
+        await self._journal.add_spent(spent)
 
     async def _supply(self, step: StepState) -> None:
         """Expand in a thread, as long as there is room for rows."""
@@ -361,6 +378,10 @@ class Executor:
         for end in self._ends.values():
             if not end.done():
                 end.set_exception(error)
+
+
+def _has_block(instruction: OpenBlock | CloseBlock) -> bool:
+    return isinstance(instruction, OpenBlock) or instruction.closing.block is not None
 
 
 def _next(expansion: Iterator[list[Work]]) -> list[Work] | None:

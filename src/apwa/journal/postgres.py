@@ -172,6 +172,7 @@ class PostgresConnection:
 
     by_key = ""
     by_kind = ""
+    whole = "CAST(CAST(convert_from({0}, 'UTF8') AS json) ->> {1} AS BIGINT)"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-import msgspec
 from pyroaring import BitMap
 
 from apwa.journal.schema import (
@@ -27,12 +26,13 @@ from apwa.journal.seam import (
     PlanVersion,
     StoredResult,
 )
+from apwa.journal.spending import decode_usage
 from apwa.journal.store import Store
 from apwa.vocabulary import ErrorKind, Usage
 from apwa.vocabulary.events import Numbered, decode_event
 
 _PAGE = 1000
-_usage = msgspec.json.Decoder(Usage)
+_PARTS = len(Usage.__struct_fields__)  # the cost is the last
 
 
 @dataclass(slots=True)
@@ -252,20 +252,25 @@ class SqlReader:
 
     def turns(self) -> list[ManagerTurn]:
         rows = self._all("SELECT number, message, usage, plan_version FROM turns ORDER BY number")
-        return [ManagerTurn(n, message, _usage.decode(u), v) for n, message, u, v in rows]
+        return [ManagerTurn(n, message, decode_usage(u), v) for n, message, u, v in rows]
 
     def blocks(self) -> list[Block]:
         rows = self._all("SELECT id, holder, reserved, spent FROM blocks ORDER BY id")
         return [
-            Block(n, holder, _usage.decode(limit), None if spent is None else _usage.decode(spent))
+            Block(n, holder, decode_usage(limit), None if spent is None else decode_usage(spent))
             for n, holder, limit, spent in rows
         ]
 
     def spent(self) -> Usage:
-        total = Usage()
-        for block in self.blocks():
-            total += block.limit if block.spent is None else block.spent
-        return total
+        parts = [self._connection.whole.format("used", n) for n in range(_PARTS)]
+        *counts, cost = [f"CAST(COALESCE(SUM({part}), 0) AS BIGINT)" for part in parts]
+        # a cost that is unknown is null: sums pass over it, and the total is unknown too
+        cost = f"CASE WHEN COUNT({parts[-1]}) = COUNT(*) THEN {cost} END"
+        (total,) = self._all(
+            f"SELECT {', '.join([*counts, cost])}"
+            " FROM (SELECT COALESCE(spent, reserved) AS used FROM blocks) AS counted"
+        )
+        return Usage(*total)
 
     def fact(self, name: str) -> bytes | None:
         rows = self._all("SELECT value FROM facts WHERE name = ?", (name,))

@@ -6,7 +6,7 @@ committed in batches, one transaction each; the first writer of a key wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -45,7 +45,10 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Budget journaled before use. An open block counts as spent whole."""
+    """Budget journaled before use. An open block counts as spent whole.
+
+    Closed ones of a holder are kept as one for each epoch, with what all of them have spent.
+    """
 
     id: int
     holder: str
@@ -95,6 +98,10 @@ class Journal(Protocol):
 
     async def close_block(self, block: int, spent: Usage) -> None: ...
 
+    async def add_spent(self, spent: Mapping[str, Usage]) -> None:
+        """Add what holders have spent that no block was opened for, in one transaction."""
+        ...
+
     async def take_command(self, command: Command) -> None: ...
 
     async def put_fact(self, name: str, value: bytes) -> None:
@@ -139,7 +146,9 @@ class JournalReader(Protocol):
 
     def counts(self, scope: str, step: str) -> Counts: ...
 
-    def events(self, since: int = 0, limit: int = 1000) -> list[Numbered]: ...
+    def events(self, since: int = 0, limit: int = 1000) -> list[Numbered]:
+        """Events after number ``since``, without progress that later events have made needless."""
+        ...
 
     def plans(self) -> list[PlanVersion]: ...
 

@@ -92,6 +92,7 @@ class SqliteConnection:
 
     by_key = " INDEXED BY results_key"
     by_kind = " INDEXED BY results_bad"
+    whole = "json_extract(CAST({0} AS TEXT), '$[{1}]')"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

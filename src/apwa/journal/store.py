@@ -16,10 +16,12 @@ class Connection(Protocol):
     Attributes:
         by_key: What has a query read the index over keys, behind the table's name.
         by_kind: The same of the index over kinds.
+        whole: The whole number at place {1} of the list that column {0} keeps as JSON.
     """
 
     by_key: str
     by_kind: str
+    whole: str
 
     def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]: ...
 

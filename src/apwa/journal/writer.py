@@ -6,23 +6,20 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import msgspec
-
+from apwa.journal.progress import EventLog
 from apwa.journal.reader import SqlReader
 from apwa.journal.schema import encode_attempts, pack_key
 from apwa.journal.seam import Journal, JournalReader, PlanVersion, StoredResult
+from apwa.journal.spending import Spending, encode_usage
 from apwa.journal.store import Connection, Lock, Row, Store
 from apwa.vocabulary import Command, Locked, Usage, encode_command
-from apwa.vocabulary.events import Event, Numbered, StepProgress, encode_event
+from apwa.vocabulary.events import Event, Numbered
 
 _TOGETHER = 64  # calls committed in one transaction at most
-_RECENT_S = 600.0
-_COARSE_S = 10
-_PRUNE_EVERY = 200
 _RECONNECT_S = 60.0  # how long a lost connection is tried again, before the run pauses
 
 _MARK = "batch"  # a fact: the last batch committed, where its answer may be lost
@@ -63,6 +60,8 @@ class SqlJournal:
         self._epoch = _raise_epoch(self._connection)
         rows = self._connection.all("SELECT scope, step, number FROM steps")
         self._steps = {(scope, step): number for scope, step, number in rows}
+        self._spending = Spending()
+        self._events = EventLog(self._epoch)
         self._reader = SqlReader(store)
         self._batches = 0
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -83,18 +82,11 @@ class SqlJournal:
 
     async def add_event(self, event: Event) -> Numbered:
         at = time.time()
-        progress = f"{event.scope} {event.step}" if isinstance(event, StepProgress) else ""
-        row = (at, progress, encode_event(event))
-
-        def write(connection: Connection) -> int:
-            number = connection.number(
-                "INSERT INTO events (at, progress, event) VALUES (?, ?, ?) RETURNING number", row
-            )
-            if progress and number % _PRUNE_EVERY == 0:
-                _coarsen(connection, at)
-            return number
-
-        return Numbered(await self._do(write), at, event)
+        progress = self._events.progress_of(event)
+        number = await self._do(
+            lambda connection: self._events.write(connection, at, event, progress)
+        )
+        return Numbered(number, at, event)
 
     async def add_plan(self, text: str, reason: str) -> PlanVersion:
         at = time.time()
@@ -106,18 +98,17 @@ class SqlJournal:
         return PlanVersion(version, text, reason, at)
 
     async def add_turn(self, message: bytes, usage: Usage, plan_version: int) -> None:
-        row = (message, msgspec.json.encode(usage), plan_version)
+        row = (message, encode_usage(usage), plan_version)
         await self._run("INSERT INTO turns (message, usage, plan_version) VALUES (?, ?, ?)", row)
 
     async def open_block(self, holder: str, limit: Usage) -> int:
-        row = (holder, msgspec.json.encode(limit))
-        return await self._number(
-            "INSERT INTO blocks (holder, reserved) VALUES (?, ?) RETURNING id", row
-        )
+        return await self._do(lambda connection: self._spending.open(connection, holder, limit))
 
     async def close_block(self, block: int, spent: Usage) -> None:
-        row = (msgspec.json.encode(spent), block)
-        await self._run("UPDATE blocks SET spent = ? WHERE id = ? AND spent IS NULL", row)
+        await self._do(lambda connection: self._spending.close(connection, block, spent))
+
+    async def add_spent(self, spent: Mapping[str, Usage]) -> None:
+        await self._do(lambda connection: self._spending.add(connection, spent))
 
     async def take_command(self, command: Command) -> None:
         row = (time.time(), encode_command(command))
@@ -180,15 +171,17 @@ class SqlJournal:
                     if self._mark() == mark:
                         break  # it was committed, and only its answer was lost
                     done.clear()
+                    self._steps = dict(steps)
                 self._write_batch(batch, mark, done)
                 break
             except BaseException as error:
-                self._steps = dict(steps)
+                self._spending.forget()
                 self._connection.rollback()
                 end = end or time.monotonic() + _RECONNECT_S
                 if self._store.again(error) and time.monotonic() < end:
                     time.sleep(0.5)
                     continue
+                self._steps = steps
                 said = self._store.unwritable(error) or error
                 for _, future in batch:
                     future.set_exception(said)
@@ -276,13 +269,3 @@ def _raise_epoch(connection: Connection) -> int:
     connection.run(_PUT, ("epoch", str(epoch).encode()))
     connection.commit()
     return epoch
-
-
-def _coarsen(connection: Connection, now: float) -> None:
-    """Of a step's progress older than ten minutes, keep one event in ten seconds."""
-    connection.run(
-        "DELETE FROM events WHERE progress <> '' AND at < ? AND number NOT IN (SELECT max(number)"
-        " FROM events WHERE progress <> '' AND at < ?"
-        f" GROUP BY progress, CAST(at AS BIGINT) / {_COARSE_S})",
-        (now - _RECENT_S, now - _RECENT_S),
-    )
