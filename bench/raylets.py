@@ -6,6 +6,7 @@ Ray gives a raylet 30 s to begin. One that is slower is ended here, and another 
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from typing import Any
 
@@ -38,13 +39,28 @@ def _end(cluster: Any, before: list[Any], error: Exception) -> None:
     """Leave nothing of a node that has begun by half."""
     from ray._private.node import Node
 
+    ended: list[Any] = []
     for node in cluster.list_all_nodes():
         if node not in before:
+            ended.append(node)
             with contextlib.suppress(Exception):
                 cluster.remove_node(node, allow_graceful=False)
     # one that broke off in its making is known to nobody else
     for frame, _ in traceback.walk_tb(error.__traceback__):
         node = frame.f_locals.get("self")
         if isinstance(node, Node) and frame.f_code.co_name == "__init__":
+            ended.append(node)
             with contextlib.suppress(Exception):
                 node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+    if cluster.head_node is not None:
+        _wait_until_gone(cluster, {node.node_id for node in ended})
+
+
+def _wait_until_gone(cluster: Any, nodes: set[str]) -> None:
+    """Until the head takes them for dead, too; bounded."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        living = {node["NodeID"] for node in cluster.global_state.node_table() if node["Alive"]}
+        if not living & nodes:
+            return
+        time.sleep(0.2)
