@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import web
+from bench.raylets import add_node, begin_cluster
 
 CHARS = 100_000
 GROUP = 50  # rows
@@ -90,8 +91,6 @@ async def handle(request: web.Request) -> web.Response:
 
 async def measure(mb: int, store_mb: int, nodes: int, *, apart: bool) -> Found:
     """Begin a cluster, work the table, end the cluster."""
-    from ray.cluster_utils import Cluster
-
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/v1/chat/completions", handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -101,14 +100,15 @@ async def measure(mb: int, store_mb: int, nodes: int, *, apart: bool) -> Found:
     rows = mb * 1_000_000 // CHARS
     store = store_mb << 20
     cluster = await asyncio.to_thread(
-        Cluster,
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": store},
+        begin_cluster,
+        num_cpus=0,
+        include_dashboard=False,
+        object_store_memory=store,
         shutdown_at_exit=False,  # which would want the main thread
     )
     try:
         for _ in range(nodes):
-            await asyncio.to_thread(cluster.add_node, num_cpus=1, object_store_memory=store)
+            await asyncio.to_thread(add_node, cluster, num_cpus=1, object_store_memory=store)
         with tempfile.TemporaryDirectory() as folder:
             at = Path(folder)
             (at / "plan.yaml").write_text(PLAN)

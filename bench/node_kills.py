@@ -20,11 +20,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from bench.raylets import add_node, begin_cluster
 
 NODES = 4
 AT_ONCE = 96  # calls, on all nodes together
@@ -58,8 +60,10 @@ class Round:
 class Endpoint:
     """Counts calls by row, and remembers over which connection each came."""
 
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, freely: int) -> None:
         self.latency_s = latency_s
+        self.freely = freely  # so many rows; more are answered once it may go on
+        self.go_on = asyncio.Event()
         self.calls: Counter[int] = Counter()
         self.first: dict[int, asyncio.BaseTransport | None] = {}
         self.again: list[int] = []
@@ -75,6 +79,8 @@ class Endpoint:
                 self.again.append(row)
             else:
                 self.first[row] = request.transport
+            if len(self.calls) > self.freely:
+                await self.go_on.wait()
         await asyncio.sleep(self.latency_s if found else 0)
         message = {"role": "assistant", "content": json.dumps({"tone": f"tone {row}"})}
         return web.json_response(
@@ -86,12 +92,24 @@ class Endpoint:
         )  # fmt: skip
 
 
-async def one_round(rows: int, every_s: float, seed: int) -> Round:
-    """Play a round. Raises nothing: what is wrong is counted."""
-    from ray.cluster_utils import Cluster
+async def one_round(
+    rows: int,
+    every_s: float,
+    seed: int,
+    *,
+    program: Sequence[str] = ("-m", "apwa"),
+    least: int = 0,
+) -> Round:
+    """Play a round. Raises nothing: what is wrong is counted.
 
+    Args:
+        program: What Python runs as the command line.
+        least: So many nodes are killed, however long it takes: the last tenth of the rows waits.
+    """
     chance = random.Random(seed)
-    endpoint = Endpoint(0.05)
+    endpoint = Endpoint(0.05, rows * 9 // 10)
+    if not least:
+        endpoint.go_on.set()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", endpoint.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -99,20 +117,20 @@ async def one_round(rows: int, every_s: float, seed: int) -> Round:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     cluster = await asyncio.to_thread(
-        Cluster,
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False},
+        begin_cluster,
+        num_cpus=0,
+        include_dashboard=False,
         shutdown_at_exit=False,  # which would want the main thread
     )
     try:
-        nodes = [await asyncio.to_thread(cluster.add_node, num_cpus=1) for _ in range(NODES)]
+        nodes = [await asyncio.to_thread(add_node, cluster, num_cpus=1) for _ in range(NODES)]
         with tempfile.TemporaryDirectory() as folder:
             at = Path(folder)
             (at / "plan.yaml").write_text(PLAN)
             lines = (json.dumps({"text": f"row {n} of the table"}) for n in range(rows))
             (at / "rows.jsonl").write_text("\n".join(lines) + "\n")
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "apwa", "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m",
+                sys.executable, *program, "run", "plan.yaml", "-t", "rows=rows.jsonl", "-m",
                 f"{url}#counting", "--executor", "ray", "--yes", "--no-pilot", "-o", "out.jsonl",
                 "--concurrency", str(AT_ONCE), "--quiet", cwd=at, stdin=asyncio.subprocess.DEVNULL,
                 env=os.environ | {"APWA_HOME": str(at / "home"), "RAY_ADDRESS": cluster.address},
@@ -128,7 +146,9 @@ async def one_round(rows: int, every_s: float, seed: int) -> Round:
                 doomed = nodes.pop(chance.randrange(NODES))
                 await asyncio.to_thread(cluster.remove_node, doomed, allow_graceful=False)
                 kills += 1
-                nodes.append(await asyncio.to_thread(cluster.add_node, num_cpus=1))
+                nodes.append(await asyncio.to_thread(add_node, cluster, num_cpus=1))
+                if kills >= least:
+                    endpoint.go_on.set()
             await ending
             answers = [json.loads(line) for line in (at / "out.jsonl").open()]
             seconds = time.monotonic() - began

@@ -16,7 +16,7 @@ needs_curl = pytest.mark.skipif(
 def sent_again(line: str, **env: str) -> str:
     """What came back. ``env``: the variables that the line names."""
     ended = subprocess.run(
-        line, shell=True, capture_output=True, text=True, timeout=30,
+        line, shell=True, capture_output=True, text=True, timeout=100,
         env={"PATH": "/usr/bin:/bin", **env},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

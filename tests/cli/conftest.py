@@ -42,7 +42,7 @@ def apwa(tmp_path: Path, env: dict[str, str]) -> Apwa:
 
     def run(
         *arguments: str,
-        timeout: float = 100,
+        timeout: float = 250,
         before: Callable[[], None] | None = None,
         **more: str,
     ) -> subprocess.CompletedProcess[str]:

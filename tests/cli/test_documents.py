@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.canary import CANARY
 from tests.cli.conftest import Apwa, Practice, read_rows
 from tests.documents.made import SAMPLES, docx, mail, pptx, scan
 
@@ -55,57 +56,42 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-class Memory:
-    """The most memory that any reader has had, and the run's own process, seen from outside."""
+# The command line, which writes at its end what memory it and its children have taken at most.
+MEASURED = """
+import json, resource
+from pathlib import Path
+from apwa.cli import main
+from apwa.documents import readers
 
-    def __init__(self, at: Path) -> None:
-        self.most = self.of_the_run = 0
-        self.at = at
-        self.readers = set[int]()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+begun, started = readers._Child._begun, set()
 
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
+def noted(child):
+    process = begun(child)
+    started.add(process.pid)
+    return process
 
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.01):
-            for about in Path("/proc").glob("[0-9]*"):
-                try:
-                    command = (about / "cmdline").read_bytes()
-                    reads, runs = b"apwa.documents.child" in command, b"out.jsonl" in command
-                    if not reads and not runs:
-                        continue
-                    lines = (about / "status").read_text().splitlines()
-                    seen = dict(line.split(":", 1) for line in lines)
-                    if reads:  # of this run: other tests have readers too
-                        command = Path(f"/proc/{int(seen['PPid'])}/cmdline").read_bytes()
-                except OSError:
-                    continue
-                if str(self.at).encode() not in command or "VmHWM" not in seen:
-                    continue
-                size = int(seen["VmHWM"].split()[0]) << 10
-                if reads:
-                    self.most = max(self.most, size)
-                    self.readers.add(int(about.name))
-                else:
-                    self.of_the_run = max(self.of_the_run, size)
+readers._Child._begun = noted
+try:
+    main()
+finally:
+    seen = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    of_children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    measured = [len(started), int(seen["VmHWM"].split()[0]), of_children]
+    Path("memory.json").write_text(json.dumps(measured))
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is seen in /proc")
 def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_rest(
-    apwa: Apwa, tmp_path: Path, folder: Path, practice: Serve
+    apwa: Apwa, tmp_path: Path, folder: Path, practice: Serve, env: dict[str, str]
 ) -> None:
-    with Memory(tmp_path) as memory:
-        ended = apwa(
-            "run", "Summarise each document in one sentence", "--table", "docs=docs", "--model",
-            practice().model, "--yes", "-o", str(tmp_path / "out.jsonl"),
-        )  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURED, "run", "Summarise each document in one sentence",
+         "--table", "docs=docs", "--model", practice().model, "--yes", "-o", "out.jsonl"],
+        cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=250, check=False,
+    )  # fmt: skip
+    assert CANARY not in ended.stdout + ended.stderr
     assert ended.returncode == 3, ended.stderr
     assert "12 rows = 9 done + 3 quarantined + 0 skipped" in ended.stderr
     rows = {str(row["file"]): row for row in read_rows(tmp_path / "out.jsonl")}
@@ -119,8 +105,9 @@ def test_a_folder_that_mixes_documents_gives_all_good_rows_and_reasons_for_the_r
     assert {row["file"] for row in beside} == reasons.keys()
     report = next((tmp_path / "home").glob("runs/*/report.md")).read_text()
     assert "row broken.pdf: the file is no PDF" in report  # as `show --row` wants it named
-    assert memory.readers and memory.most < 400 << 20
-    assert 0 < memory.of_the_run < 400 << 20, "the run itself reads no file of a stranger"
+    started, of_the_run, of_its_children = json.loads((tmp_path / "memory.json").read_text())
+    assert started and 0 < of_its_children < 400 << 10
+    assert 0 < of_the_run < 400 << 10, "the run itself reads no file of a stranger"
 
     (folder / "broken.docx").write_bytes(docx(["A letter that was mended."]))
     again = apwa("retry", "-o", "out.jsonl", "--force")
@@ -175,11 +162,30 @@ def test_documents_that_are_the_same_are_not_asked_for_again(
 
 def _kept(at: Path, what: str = "inputs/content.db", of: str = "parts") -> int:
     try:
-        (path,) = at.glob(f"home/runs/*/{what}")
+        (path,) = at.glob(f"runs/*/{what}")
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             return connection.execute(f"SELECT count(*) FROM {of}").fetchone()[0]
     except (ValueError, sqlite3.OperationalError):  # not there yet
         return 0
+
+
+def _killed_while_it_reads(tmp_path: Path, at: Path, env: dict[str, str], *words: str) -> int:
+    """How many files a run had read when it was killed, at its first answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apwa", *words, "-o", "out.jsonl"], cwd=tmp_path,
+        env=env | {"APWA_HOME": str(at)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        ended = time.monotonic() + 150
+        while _kept(at) < 5 or not _kept(at, "run.db", "results"):
+            assert time.monotonic() < ended
+            if process.poll() is not None:
+                assert process.returncode == 3
+    finally:
+        process.kill()
+        process.wait()
+    return _kept(at)
 
 
 def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
@@ -199,27 +205,21 @@ def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
     calm = apwa(*common, "-o", "calm.jsonl", APWA_HOME=str(tmp_path / "calm"))
     assert calm.returncode == 3, calm.stderr
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apwa", *common, "-o", "out.jsonl"], cwd=tmp_path, env=env,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        ended = time.monotonic() + 150
-        # answers come while other files are still to be read
-        while _kept(tmp_path) < 5 or not _kept(tmp_path, "run.db", "results"):
-            assert process.poll() is None and time.monotonic() < ended
-    finally:
-        process.kill()
-        process.wait()
-    kept = _kept(tmp_path)
+    # answers come while other files are still to be read: where all were, it is tried again
+    for number in range(5):
+        for left in tmp_path.glob("out*.jsonl"):
+            left.unlink()
+        at = tmp_path / f"try-{number}"
+        if 5 <= (kept := _killed_while_it_reads(tmp_path, at, env, *common)) < 101:
+            break
     assert 5 <= kept < 101
     # what was read is not read again: its source may be gone
-    (path,) = tmp_path.glob("home/runs/*/inputs/content.db")
+    (path,) = at.glob("runs/*/inputs/content.db")
     with sqlite3.connect(path) as connection:
         read = [n for (n,) in connection.execute("SELECT ordinal FROM parts")]
     for ordinal in read:
         (place / names[ordinal]).unlink()
-    again = apwa("resume")
+    again = apwa("resume", APWA_HOME=str(at))
     assert again.returncode == 3, again.stderr
     assert "has changed since table docs was read" in again.stderr
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
@@ -228,7 +228,7 @@ def test_a_run_killed_while_it_reads_goes_on_with_what_it_has_read(
 
 def _no_reader_lives(place: str) -> bool:
     """Whether no reader that was started below a place is left: they end with their parent."""
-    for _ in range(100):
+    for _ in range(1200):
         left = [p for p in Path("/proc").glob("[0-9]*") if _reads_for(p, place)]
         if not left:
             return True
@@ -313,7 +313,7 @@ def test_a_query_sees_what_files_hold_and_one_that_does_not_look_reads_none(
     assert read_rows(tmp_path / "out.jsonl") == [
         {"type": "docx", "files": 3}, {"type": "pptx", "files": 1}
     ]  # fmt: skip
-    assert _kept(tmp_path) == 0
+    assert _kept(tmp_path / "home") == 0
     (tmp_path / "plan.yaml").write_text(
         "apwa: 1\nsteps:\n"
         "  long:\n    query: SELECT file, page, length(text) AS n, text FROM docs\n"
@@ -342,7 +342,7 @@ def test_a_limit_reads_only_what_it_takes(apwa: Apwa, tmp_path: Path, practice: 
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "50 rows = 3 done + 0 quarantined + 47 skipped" in ended.stderr
-    assert _kept(tmp_path) == 3
+    assert _kept(tmp_path / "home") == 3
 
 
 def test_a_split_that_makes_no_sense_is_refused(apwa: Apwa, tmp_path: Path) -> None:

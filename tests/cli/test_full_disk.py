@@ -127,7 +127,7 @@ def test_a_journal_that_is_full_between_two_steps_hangs_nothing(apwa: Apwa, tmp_
     (tmp_path / "plan.yaml").write_text(PLAN)
     ended = apwa(
         "run", "plan.yaml", "--table", "notes=notes.jsonl", "--model", "practice", "--yes",
-        timeout=60, before=no_file_above(131_072),
+        timeout=200, before=no_file_above(131_072),
     )  # fmt: skip
     assert ended.returncode == 4, ended.stderr
     _said_once(ended.stderr, "journal cannot be written", "apwa resume")

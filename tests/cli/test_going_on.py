@@ -180,18 +180,25 @@ def test_a_selection_holds_through_a_join(apwa: Apwa, tmp_path: Path) -> None:
 
 
 def test_a_timeout_pauses_and_the_run_goes_on(apwa: Apwa, tmp_path: Path, practice) -> None:
-    write_notes(tmp_path / "notes.jsonl", 300)
+    write_notes(tmp_path / "notes.jsonl", 600)
     (tmp_path / "plan.yaml").write_text(PLAN)
     served = practice("latency=400")
     ended = apwa(*run_arguments("plan.yaml", served.model, "--concurrency", "8", "--timeout", "8"))
-    assert ended.returncode == 4, ended.stderr
-    assert "apwa resume" in ended.stderr
-    assert not (tmp_path / "out.jsonl").exists()
+    begun = 1
+    while True:
+        assert ended.returncode == 4, ended.stderr
+        assert "apwa resume" in ended.stderr
+        assert not (tmp_path / "out.jsonl").exists()
+        # the limit counts from the begin, and the probe comes before any row
+        if answered(served) > 5 or begun == 5:
+            break
+        ended = apwa("resume", "last", "--timeout", "8", "--concurrency", "8")
+        begun += 1
     done = answered(served)
-    again = apwa("resume", "last", "--timeout", "90", "--concurrency", "64", "-o", "out.jsonl")
+    again = apwa("resume", "last", "--timeout", "200", "--concurrency", "64", "-o", "out.jsonl")
     assert again.returncode == 0, again.stderr
-    assert len(read_rows(tmp_path / "out.jsonl")) == 300
-    assert answered(served) <= 300 + 2 and done > 5
+    assert len(read_rows(tmp_path / "out.jsonl")) == 600
+    assert answered(served) <= 600 + 1 + begun and done > 5
 
 
 def test_a_mended_plan_goes_on_with_what_it_does_not_change(
@@ -283,7 +290,7 @@ def test_a_changed_source_is_said_and_the_snapshot_goes_on(
 def test_a_run_stopped_at_once_loses_nothing_that_was_done(
     apwa: Apwa, tmp_path: Path, env: dict[str, str], practice, how: str
 ) -> None:
-    write_notes(tmp_path / "notes.jsonl", 60)
+    write_notes(tmp_path / "notes.jsonl", 600)
     (tmp_path / "plan.yaml").write_text(PLAN)
     served = practice("latency=400")
     process = subprocess.Popen(
@@ -292,9 +299,9 @@ def test_a_run_stopped_at_once_loses_nothing_that_was_done(
         cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    for _ in range(600):
-        if answered(served) >= 10:
-            break
+    end = time.monotonic() + 150
+    while answered(served) < 10:
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
     if how == "cancel --now":
         assert apwa("cancel", "last", "--now").returncode == 0
@@ -304,12 +311,15 @@ def test_a_run_stopped_at_once_loses_nothing_that_was_done(
         time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
         code = 130
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == code, errors
     assert "Traceback" not in errors and "apwa resume" in errors
     asked = answered(served)
+    served.process.kill()
+    served.process.wait()
+    served = practice(port=port_of(served))  # the rest at once
     again = apwa("resume", "last", "--concurrency", "32", "-o", "out.jsonl")
     assert again.returncode == 0, again.stderr
     assert {row["_status"] for row in read_rows(tmp_path / "out.jsonl")} == {"done"}
     # what was in flight is asked again, and nothing that had been answered before
-    assert answered(served) - asked <= 60 - (asked - 1) + 4 + 1
+    assert answered(served) <= 600 - (asked - 1) + 4 + 1

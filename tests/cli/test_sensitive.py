@@ -156,7 +156,7 @@ for shown in (run, run.answer, run.table("notes")):
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=200, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("12 3\n")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from bench.raylets import add_node, begin_cluster
 
 from apwa.runs import RunDirectory, RunReader, list_runs
 from apwa.vocabulary.events import HostChanged
@@ -112,15 +113,14 @@ class Nodes:
     """A head that works nothing, and nodes beside it."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False},
-        )
+        self.cluster = begin_cluster(num_cpus=0, include_dashboard=False)
 
     def add(self, cpus: int = 1, **resources: float) -> Any:
-        return self.cluster.add_node(num_cpus=cpus, resources=resources, wait=True)
+        return self.begin(num_cpus=cpus, resources=resources)
+
+    def begin(self, **arguments: Any) -> Any:
+        """A node as Ray's arguments say."""
+        return add_node(self.cluster, **arguments)
 
     def kill(self, node: Any) -> None:
         """End a node's processes as a power cut would."""

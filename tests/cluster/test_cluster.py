@@ -45,7 +45,8 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
         nodes.add()
     run = await apwa.run("--concurrency", "64", "-o", "out.jsonl")
     await apwa.until(lambda: len(endpoint.calls) > 200)
-    await apwa.until(lambda: len(apwa.hosts("joined")) == 4)
+    endpoint.latency_s = 3.0  # so that the run outlasts what follows
+    await apwa.until(lambda: len(apwa.hosts("joined")) >= 4)
 
     killed, frozen, *_ = host_processes(nodes.address)
     os.kill(killed, signal.SIGKILL)
@@ -57,6 +58,7 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
 
     nodes.kill(doomed)
     nodes.add()
+    endpoint.latency_s = 0.3
     assert await apwa.ended(run) == 0, apwa.words
     assert len(endpoint.calls) == rows
     assert endpoint.most_in_flight <= 64 + 3 * 64  # what the dead had under way may still run
@@ -91,15 +93,18 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     run.kill()
     await run.wait()
     await apwa.until(lambda: not set(hosts) & set(host_processes(nodes.address)))
-    in_flight = 32 * 2  # under way, and answered but not yet committed
+    in_flight = 32 * 3  # under way, and answered but not yet committed
 
     keys: list[str] = []
     endpoint.on_row = lambda row, request: keys.append(request.headers["authorization"])
+    endpoint.latency_s = 3.0  # so that the run outlasts the change
     again = await apwa.start("resume", "--display", "plain", "-o", "out.jsonl")
     await apwa.until(lambda: len(keys) > 32)
     # the hosts get another key, with which they go on
     apwa.env["APWA_API_KEY"] = "the-second"
     assert await apwa.ended(await apwa.start("change", "--endpoints")) == 0, apwa.words
+    await apwa.until(lambda: set(keys[-33:]) == {"Bearer the-second"})  # all that are under way
+    endpoint.latency_s = 0
     assert await apwa.ended(again) == 0, apwa.words
     assert keys[-1] == "Bearer the-second" and keys[0] == "Bearer the-first"
     assert len(endpoint.calls) == rows

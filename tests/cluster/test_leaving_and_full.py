@@ -22,20 +22,21 @@ ROWS = 1200
 async def _at_work_on_two_nodes(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> tuple[asyncio.subprocess.Process, Any]:
-    """A run that both nodes work, and the node that is to end."""
+    """A run that both nodes work, slow from then on, and the node that is to end."""
+    endpoint.latency_s = 1.0
     apwa.table(ROWS)
     doomed = nodes.add()
     nodes.add()
     run = await apwa.run("--concurrency", "48", "-o", "out.jsonl")
     await apwa.until(lambda: len(endpoint.calls) > 100)
-    await apwa.until(lambda: len(apwa.hosts("joined")) == 2)
+    endpoint.latency_s = 5.0  # so that the run outlasts what follows
+    await apwa.until(lambda: len(apwa.hosts("joined")) >= 2)
     return run, doomed
 
 
 async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> None:
-    endpoint.latency_s = 1.0
     run, doomed = await _at_work_on_two_nodes(apwa, endpoint, nodes)
     ray = Path(sys.executable).with_name("ray")
     drained = await asyncio.create_subprocess_exec(
@@ -46,6 +47,7 @@ async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
     assert await drained.wait() == 0
     await apwa.until(lambda: len(apwa.hosts("left")) == 1)
     nodes.add()
+    endpoint.latency_s = 0.2
     assert await apwa.ended(run) == 0, apwa.words
     assert f"node {doomed.node_id[:6]} is drained" in apwa.words
     assert len(endpoint.calls) == ROWS and endpoint.repeated == 0
@@ -55,9 +57,9 @@ async def test_hosts_of_a_drained_node_finish_what_they_have_begun_and_leave(
 async def test_a_node_that_is_told_to_end_loses_nothing_but_what_it_had_in_flight(
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> None:
-    endpoint.latency_s = 0.5
     run, doomed = await _at_work_on_two_nodes(apwa, endpoint, nodes)
     nodes.cluster.remove_node(doomed, allow_graceful=True)  # SIGTERM, as a container gets it
+    endpoint.latency_s = 0.2
     assert await apwa.ended(run) == 0, apwa.words
     assert len(endpoint.calls) == ROWS and endpoint.repeated <= 48
 
@@ -93,7 +95,7 @@ async def test_a_full_object_store_stops_nobody(
 ) -> None:
     rows = 1500
     apwa.table(rows)
-    nodes.cluster.add_node(num_cpus=1, object_store_memory=80 << 20, resources={"here": 1})
+    nodes.begin(num_cpus=1, object_store_memory=80 << 20, resources={"here": 1})
     hog = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HOG, nodes.address, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

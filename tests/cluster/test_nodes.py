@@ -70,7 +70,7 @@ async def test_functions_and_their_secrets_reach_the_nodes_and_stand_nowhere(
 async def test_a_node_that_lacks_a_secret_is_named_and_the_others_work(
     apwa: Apwa, nodes: Nodes
 ) -> None:
-    has = nodes.cluster.add_node(num_cpus=1, env_vars={"RATES_TOKEN": SECRET})
+    has = nodes.begin(num_cpus=1, env_vars={"RATES_TOKEN": SECRET})
     nodes.add()
     given = _given(apwa, 300)
     assert await apwa.ended(await apwa.start(*given)) == 0, apwa.words

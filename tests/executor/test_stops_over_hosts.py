@@ -27,7 +27,7 @@ async def test_a_stop_does_not_wait_out_the_endpoints_pace(
     while not endpoint.seen:
         await asyncio.sleep(0.01)
     work.stop("paused on request")
-    end = await asyncio.wait_for(running, 20)
+    end = await asyncio.wait_for(running, 100)
     await work.close()
     assert (end.done, end.skipped, end.paused) == (0, 40, "paused on request")
 
@@ -43,7 +43,7 @@ async def test_an_endpoint_that_is_gone_pauses_the_run_and_charges_no_row(
         journal,
     )
     await work.start()
-    end = await asyncio.wait_for(work.run_step(job(a_step(), 40)), 30)
+    end = await asyncio.wait_for(work.run_step(job(a_step(), 40)), 100)
     await work.close()
     await model.close()
     assert "cannot be reached" in end.paused and ErrorKind.UNREACHABLE.remedy in end.paused

@@ -120,7 +120,7 @@ def _request(**changes: Any) -> ChatRequest:
         "max_output_tokens": 50,
         "schema": _SCHEMA,
         "parameters": {"temperature": 0.5},
-        "timeout_s": 20.0,
+        "timeout_s": 100.0,
     }
     return ChatRequest(**{**fields, **changes})
 
@@ -131,7 +131,7 @@ async def test_the_short_path_sends_the_very_bytes_of_the_long_one(
     request = _request()
     await chat.complete(request)
     prepared = chat.prepare(_request(messages=request.messages[:1]))
-    await prepared.complete_text(request.messages[1].text, timeout_s=20)
+    await prepared.complete_text(request.messages[1].text, timeout_s=100)
     assert server.raw[0] == server.raw[1]
 
 

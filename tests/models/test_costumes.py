@@ -91,7 +91,7 @@ def _chat(text: str, **more: Any) -> ChatRequest:
         "model": "apwa-practice",
         "messages": [Message("user", [Text(text)])],
         "max_output_tokens": 50,
-        "timeout_s": 20,
+        "timeout_s": 100,
     }
     return ChatRequest(**{**fields, **more})
 
@@ -109,7 +109,7 @@ async def test_a_prompt_that_was_cut_without_a_word_is_a_failure_with_its_true_t
             await chat.complete(_chat("What a fine day. " * 3000))
         prepared = chat.prepare(_chat("unused", messages=[]))
         with pytest.raises(ChatFailure) as again:
-            await prepared.complete_text("What a fine day. " * 3000, timeout_s=20)
+            await prepared.complete_text("What a fine day. " * 3000, timeout_s=100)
         await chat.close()
     assert fits.tokens.input > 1000
     for failure in (caught.value, again.value):

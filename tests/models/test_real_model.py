@@ -230,9 +230,9 @@ def test_its_server_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.1)  # the test's limit ends this
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(300)
 async def test_it_is_found_out(address: str, chat: LeanChat) -> None:
-    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=90)
+    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=250)
     assert traits.structured == "json_schema"
     assert traits.reports_usage and not traits.cuts_prompts
     assert traits.context == 2048
@@ -249,18 +249,18 @@ async def test_an_answer_past_its_limit_says_that_it_was_cut(chat: LeanChat) -> 
     assert reply.stop == "length" and reply.tokens.output == 8 and reply.text.strip()
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(300)
 async def test_a_template_without_tools_is_found_out_when_a_tool_call_is_asked_for(
     address: str,
 ) -> None:
     chat = LeanChat(address, dialect=Dialect(structured="tool"))
-    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=90)
+    traits = await find_out(OpenedModel(chat, address, "smollm2", Way(address)), timeout_s=250)
     await chat.close()
     # the call was forced, and words came; what JSON mode brings, a model this small leaves open
     assert traits.structured in ("json_object", "prompt")
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(300)
 async def test_a_cancelled_call_frees_its_slot(address: str, chat: LeanChat) -> None:
     async def busy() -> int:
         async with aiohttp.ClientSession() as session:
@@ -274,7 +274,7 @@ async def test_a_cancelled_call_frees_its_slot(address: str, chat: LeanChat) -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for _ in range(10):
+    for _ in range(40):
         await asyncio.sleep(2)  # asked more often, the server never looks who has gone
         if not await busy():
             break

@@ -29,7 +29,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def post(self, body: Json | bytes, *, timeout_s: float = 20.0) -> tuple[int, Json, Any]:
+    def post(self, body: Json | bytes, *, timeout_s: float = 100.0) -> tuple[int, Json, Any]:
         """Status, body and headers of a chat request."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/chat/completions", data)
@@ -47,7 +47,7 @@ class Endpoint:
 
     def get(self, path: str) -> Json:
         root = self.url.removesuffix("/v1")
-        with urllib.request.urlopen(root + path, timeout=20) as reply:
+        with urllib.request.urlopen(root + path, timeout=100) as reply:
             return json.load(reply)
 
     def answer(self, body: Json) -> Json:
@@ -77,7 +77,7 @@ def practice_process(*arguments: str) -> Iterator[tuple[Endpoint, subprocess.Pop
         yield Endpoint(url), process
     finally:
         process.stdin.close()
-        process.wait(timeout=20)
+        process.wait(timeout=100)
         process.stdout.close()
 
 
@@ -96,9 +96,9 @@ def practice(faults: str = "", chair: Chair | None = None) -> Iterator[Endpoint]
         return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
     try:
-        yield Endpoint(asyncio.run_coroutine_threadsafe(start(), loop).result(20))
+        yield Endpoint(asyncio.run_coroutine_threadsafe(start(), loop).result(100))
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(100)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

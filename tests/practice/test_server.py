@@ -102,13 +102,13 @@ def test_it_ends_with_a_caller_that_is_killed() -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         parent.stdout.close()
-        assert select.select([alive], [], [], 20)[0], "the practice model outlives its caller"
+        assert select.select([alive], [], [], 100)[0], "the practice model outlives its caller"
 
 
 def test_sigterm_ends_it_well() -> None:
     with practice_process() as (_, process):
         process.terminate()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=100) == 0
 
 
 def test_faults_not_understood_end_it_with_words(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_faults_not_understood_end_it_with_words(tmp_path: Path) -> None:
         [sys.executable, "-m", "apwa.practice", "--faults", "flood=0.5"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 2

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import apwa
 from apwa.documents import readers
 from apwa.vocabulary import ApwaError
-from tests.runs.plan import PLAN
+from tests.runs.plan import PLAN, one_done
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ async def test_a_cancelled_run_is_paused_and_kept(notes: Path, tmp_path: Path) -
             tables={"notes": notes},
             yes=True,
             pilot=False,
-            model="practice:latency=300",
+            model="practice:latency=1000",
             home=tmp_path / "home",
             concurrency=2,
         )
     )
-    await asyncio.sleep(3)
+    await one_done(tmp_path / "home")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -106,9 +106,15 @@ def test_a_file_that_hangs_its_reader_is_its_own_rows_trouble(
     for number in range(6):
         (papers / f"{number}.html").write_text(f"<p>Note {number}: Anna went home.")
     (papers / "3-long.html").write_bytes(b"<ul>" + b"<li>one <b>two</b> three" * 1_200_000)
-    # a minute or two in earnest
-    short = partial(readers.Limits, seconds=3.0, memory_bytes=4 << 30)
-    monkeypatch.setattr(readers, "Limits", short)
+    reads = readers._Child.read
+
+    def bounded(child: Any, asked: Any, take: Any) -> Any:
+        # a minute or two in earnest; the others may be slow
+        seconds = 3.0 if asked.path.endswith(b"3-long.html") else 120.0
+        child._limits = readers.Limits(seconds=seconds, memory_bytes=4 << 30)
+        return reads(child, asked, take)
+
+    monkeypatch.setattr(readers._Child, "read", bounded)
     (tmp_path / "plan.yaml").write_text(PLAN.replace("over: notes", "over: papers"))
     run = apwa.run(
         plan=tmp_path / "plan.yaml", tables={"papers": papers}, model="practice", yes=True,

@@ -15,7 +15,7 @@ import pytest
 import apwa
 from apwa.runs import RunReader, find_run, take_up
 from apwa.vocabulary import BadInput, Misuse
-from tests.runs.plan import PLAN
+from tests.runs.plan import PLAN, one_done
 
 TEXTS = [f"Peter Miller has called {n} times." for n in range(1, 7)]
 
@@ -57,10 +57,10 @@ async def test_a_run_goes_on_without_the_frame(plan: Path, tmp_path: Path) -> No
     task = asyncio.create_task(
         apwa.arun(
             plan=plan, tables={"notes": frame}, yes=True, pilot=False,
-            model="practice:latency=300", home=tmp_path / "home", concurrency=1,
+            model="practice:latency=1000", home=tmp_path / "home", concurrency=1,
         )
     )  # fmt: skip
-    await asyncio.sleep(3)
+    await one_done(tmp_path / "home")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

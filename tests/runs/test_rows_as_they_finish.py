@@ -30,7 +30,7 @@ def plan(tmp_path: Path) -> Path:
 
 async def test_rows_come_before_the_run_ends_and_each_once(plan: Path, tmp_path: Path) -> None:
     rows = apwa.rows(
-        plan=plan, tables={"notes": notes(30)}, model="practice:latency=200", concurrency=3,
+        plan=plan, tables={"notes": notes(90)}, model="practice:latency=200", concurrency=3,
         yes=True, pilot=False, home=tmp_path / "home",
     )  # fmt: skip
     with pytest.raises(Misuse, match="not ended yet"):
@@ -42,7 +42,7 @@ async def test_rows_come_before_the_run_ends_and_each_once(plan: Path, tmp_path:
         ids.append(row["id"])
         with RunReader(list_runs(tmp_path / "home")[0]) as reader:
             early += reader.ending is None
-    assert sorted(ids) == list(range(30))
+    assert sorted(ids) == list(range(90))
     assert early >= 3
     assert rows.run.state == "done"
     with pytest.raises(Misuse, match="only once"):
@@ -51,7 +51,7 @@ async def test_rows_come_before_the_run_ends_and_each_once(plan: Path, tmp_path:
 
 def test_leaving_the_loop_stops_the_run_and_keeps_it(plan: Path, tmp_path: Path) -> None:
     rows = apwa.rows(
-        plan=plan, tables={"notes": notes(60)}, model="practice:latency=300", concurrency=2,
+        plan=plan, tables={"notes": notes(60)}, model="practice:latency=1000", concurrency=2,
         yes=True, pilot=False, home=tmp_path / "home",
     )  # fmt: skip
     for row in rows:

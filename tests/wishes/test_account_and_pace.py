@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -57,8 +59,11 @@ def test_02_under_429_to_half_of_all_calls_no_row_is_lost_and_concurrency_falls(
 ) -> None:
     write_lines(tmp_path / "lines.jsonl", [f"line {n}" for n in range(1, 201)])
     chance = random.Random(7)
+    first, together = itertools.count(), threading.Barrier(6)
 
     def half(request: Request) -> Reply:
+        if next(first) < 6:
+            together.wait(60)
         time.sleep(0.05)
         if chance.random() < 0.5:
             return fails(429, "Rate limit reached.", "rate_limit_exceeded", retry_after="0.05")

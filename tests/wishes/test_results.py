@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from apwa.runs import RunReader, list_runs
+from apwa.vocabulary import RUN
 from tests.wishes.conftest import Cli, Serve, read_rows, report, run_words, write_lines
 from tests.wishes.endpoint import Reply, Request, fails, says
 
@@ -125,7 +127,7 @@ def half_done(cli: Cli, serve: Serve, tmp_path: Path):
 
     def answer(request: Request) -> Reply:
         if len(served.rows) > 20:
-            go_on.wait(60)
+            go_on.wait(250)
         return says({"tone": "good"}, request)
 
     served = serve(answer)
@@ -145,8 +147,14 @@ def start(tmp_path: Path, *arguments: str):
     )  # fmt: skip
 
 
+def committed(tmp_path: Path) -> int:
+    """Rows of the last run that its journal has."""
+    with RunReader(list_runs(tmp_path / "home")[-1]) as reader:
+        return reader.journal.counts(RUN, "tone").done
+
+
 def wait_for(what, least: int) -> None:
-    for _ in range(1200):
+    for _ in range(3000):
         if len(what()) >= least:
             return
         time.sleep(0.05)
@@ -161,15 +169,16 @@ def test_11_export_works_while_the_run_goes_on_and_finish_ends_it_well_with_what
         tmp_path, *run_words(served.model, "--no-pilot", "--concurrency", "4", "-o", "out.jsonl")
     )
     wait_for(lambda: served.rows, 22)
-    time.sleep(1)  # until what is answered is committed
+    wait_for(lambda: range(committed(tmp_path)), 16)
     exported = cli("export", "last", "tone", "-o", "so_far.jsonl")
     assert exported.code == 0, exported.err
     status = [row["_status"] for row in read_rows(tmp_path / "so_far.jsonl")]
     assert len(status) == 40 and 15 <= status.count("done") <= 20
     assert cli("finish").code == 0
-    time.sleep(1)
+    taken = '"command":"Finish"'
+    wait_for(lambda: [1] * cli("show", "last", "--events").out.count(taken), 1)
     go_on.set()
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 3, errors
     rows = read_rows(tmp_path / "out.jsonl")
     missing = [str(row["id"]) for row in rows if row["_status"] == "skipped"]
@@ -220,7 +229,7 @@ def test_11_a_job_in_words_is_finished_though_its_manager_may_ask_no_more(
     )  # fmt: skip
     wait_for(lambda: range(served.answered()), 30)  # past planning and pilot
     assert cli("finish").code == 0
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 3, errors
     status = [row["_status"] for row in read_rows(tmp_path / "out.jsonl")]
     assert len(status) == 400 and set(status) == {"done", "skipped"}

@@ -45,7 +45,7 @@ def test_18_single_rows_are_tried_and_show_prints_the_request_exactly_as_it_was_
     words = shlex.split(line)
     assert words[words.index("--data-raw") + 1].encode() == sent.raw, "to the byte"
     assert "Authorization: Bearer $APWA_API_KEY".lower() in line.lower()
-    again = subprocess.run(line, shell=True, capture_output=True, timeout=30, check=True,
+    again = subprocess.run(line, shell=True, capture_output=True, timeout=100, check=True,
                            env={"PATH": "/usr/bin:/bin", "APWA_API_KEY": "a-key"})  # fmt: skip
     assert json.loads(again.stdout)["choices"]
     assert served.rows[-1].raw == sent.raw

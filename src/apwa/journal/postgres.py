@@ -30,7 +30,7 @@ _INSERT = (
     + ", ".join(f"%s::{kind}[]" for kind in _ARRAYS)
     + ") ON CONFLICT (key) DO NOTHING RETURNING key, id"
 )
-_CONNECT_S = 10
+_CONNECT_S = 30
 _PREFIX = "apwa_"
 
 

@@ -270,8 +270,8 @@ class Driver:
                     self.desk.emit(Trouble("control", f"{path.name} is no command; it is ignored"))
                     continue
                 await self.desk.journal.take_command(command)
-                self.desk.emit(CommandTaken(type(command).__name__))
                 await self._obey(command, handed)
+                self.desk.emit(CommandTaken(type(command).__name__))
             await asyncio.sleep(_CONTROL_EVERY_S)
 
     async def _obey(self, command: Command, handed: VariablesIn) -> None:

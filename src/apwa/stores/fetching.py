@@ -15,7 +15,7 @@ from apwa.vocabulary import BadInput
 
 __all__ = ["Fetched", "Progress", "fetch", "remote_stamp"]
 
-_LOOK_S = 20.0
+_LOOK_S = 60.0
 
 
 async def fetch(source: str, into: Path, say: Callable[[Progress], None]) -> Fetched:

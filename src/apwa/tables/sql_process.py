@@ -25,7 +25,7 @@ from apwa.tables.table import Table
 from apwa.vocabulary import Paused
 
 _QUERY_S = 300.0
-_CHECK_S = 5.0
+_CHECK_S = 30.0
 _START_S = 60.0  # of the first call to a child, which imports DuckDB
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")  # never a key
 
