@@ -29,15 +29,23 @@ os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 WITHIN_S = 200.0  # a bound for what hangs: raylets on a busy machine take their time
 
-# Hosts on a busy machine are silent for longer than is decent. A driver that waits for them leaves
-# only those losses that a test brings about.
-PATIENT = """
+_PROGRAM = """
 from apwa.cli import main
 from apwa.executor import core
 
-core.SILENCE_S = 100.0
+core.SILENCE_S, core.FROZEN_S = {silence_s}, {frozen_s}
 main()
 """
+
+
+def driver(silence_s: float, frozen_s: float = 200.0) -> list[str]:
+    """What Python runs as the command line, with other bounds for hosts that are not heard of."""
+    return ["-c", _PROGRAM.format(silence_s=silence_s, frozen_s=frozen_s)]
+
+
+PATIENT = driver(100.0)
+"""Hosts on a busy machine are silent for longer than is decent. A driver that waits for them leaves
+only those losses that a test brings about."""
 
 PLAN = """
 apwa: 1
@@ -161,7 +169,7 @@ class Apwa:
     """The command line on a cluster, in a directory of its own.
 
     Attributes:
-        patient: Whether silence alone makes a driver give up a host only after very long.
+        program: What Python runs as the command line.
     """
 
     def __init__(self, at: Path, endpoint: Counting, address: str) -> None:
@@ -174,7 +182,7 @@ class Apwa:
             "COLUMNS": "160",
         }
         self.started: list[asyncio.subprocess.Process] = []
-        self.patient = True
+        self.program = PATIENT
 
     def table(self, rows: int) -> Path:
         path = self.at / "rows.jsonl"
@@ -184,10 +192,9 @@ class Apwa:
         return path
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        program = ["-c", PATIENT] if self.patient else ["-m", "apwa"]
         with (self.at / "words.txt").open("ab") as words:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *program, *arguments, cwd=self.at, env=self.env,
+                sys.executable, *self.program, *arguments, cwd=self.at, env=self.env,
                 stdin=asyncio.subprocess.DEVNULL, stdout=words, stderr=words,
             )  # fmt: skip
         self.started.append(process)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from apwa.vocabulary import RUN
 
-from .conftest import Apwa, Counting, Nodes, host_processes
+from .conftest import Apwa, Counting, Nodes, driver, host_processes
 
 pytestmark = [pytest.mark.timeout(600)]
 
@@ -37,7 +37,7 @@ async def test_hosts_and_nodes_die_freeze_and_come_and_the_answer_is_the_same_to
     apwa: Apwa, endpoint: Counting, nodes: Nodes
 ) -> None:
     rows = 3000
-    apwa.patient = False  # silence is to be noticed
+    apwa.program = ["-m", "apwa"]  # silence is to be noticed
     endpoint.latency_s = 0.8
     apwa.table(rows)
     doomed = nodes.add()
@@ -109,6 +109,24 @@ async def test_a_killed_driver_leaves_no_hosts_and_its_run_goes_on(
     assert keys[-1] == "Bearer the-second" and keys[0] == "Bearer the-first"
     assert len(endpoint.calls) == rows
     assert endpoint.repeated <= in_flight
+
+
+async def test_a_host_that_freezes_for_good_is_ended_and_replaced(
+    apwa: Apwa, endpoint: Counting, nodes: Nodes
+) -> None:
+    apwa.program = driver(silence_s=5.0, frozen_s=15.0)
+    apwa.table(400)
+    nodes.add()  # with room for one host, whose place another is to take
+    endpoint.latency_s = 3.0  # so that the run outlasts what follows
+    run = await apwa.run("--concurrency", "16", "-o", "out.jsonl")
+    await apwa.until(lambda: len(endpoint.calls) > 16)
+    [frozen] = host_processes(nodes.address)
+    os.kill(frozen, signal.SIGSTOP)
+    await apwa.until(lambda: "nothing was heard of it for" in apwa.words)
+    endpoint.latency_s = 0.1
+    assert await apwa.ended(run) == 0, apwa.words
+    assert len(endpoint.calls) == 400
+    assert not Path(f"/proc/{frozen}").exists()
 
 
 async def test_a_row_that_kills_its_host_twice_is_set_aside_and_no_other(
