@@ -17,6 +17,9 @@ settings.register_profile("apwa", deadline=None)
 settings.load_profile("apwa")
 
 os.environ["APWA_API_KEY"] = CANARY
+# read when Ray is imported, which any test may do
+os.environ["RAY_AUTH_MODE"] = "disabled"  # raylets of a test trust each other
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 _leaks: list[str] = []
 

@@ -24,9 +24,6 @@ from apwa.runs import RunDirectory, RunReader, list_runs
 from apwa.vocabulary.events import HostChanged
 from tests.canary import find
 
-os.environ["RAY_AUTH_MODE"] = "disabled"  # raylets of a test trust each other
-os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-
 WITHIN_S = 200.0  # a bound for what hangs: raylets on a busy machine take their time
 
 _PROGRAM = """
