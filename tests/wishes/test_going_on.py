@@ -46,7 +46,7 @@ def test_09_a_looser_check_is_tried_on_the_kept_answers_and_only_rows_that_still
     calls = len(served.rows)
     again = cli("resume", "--plan", "looser.yaml", "-o", "out.jsonl")
     assert again.last == "10 rows = 8 done + 2 quarantined + 0 skipped"
-    assert [number(r) for r in served.rows[calls:]] == [9, 10]
+    assert sorted(number(r) for r in served.rows[calls:]) == [9, 10]  # they go at once
     assert "8 of 10 rows need no call" in again.err
     assert "8 of 10 rows from answers under an earlier contract" in report(tmp_path)
     assert [row["stars"] for row in read_rows(tmp_path / "out.jsonl")][:8] == list(range(1, 9))
