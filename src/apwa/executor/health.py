@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from apwa.vocabulary import ErrorKind, Outcome
 from apwa.vocabulary.messages import PaceSample
 
-_RECENT = 32  # outcomes that count
+RECENT = 32  # outcomes of a host that count
 _LEAST = 12  # failures among them, before a host is suspected
 _ILL, _WELL = 0.75, 0.25  # shares of failures: of a sick host at least, of the others at most
 _CUT_OFF_S = 5.0  # of calls that reach nobody, while those of others are answered
@@ -29,7 +29,7 @@ Step = tuple[str, str]
 @dataclass(slots=True)
 class _Record:
     outcomes: deque[tuple[Step, bool]] = field(
-        default_factory=lambda: deque[tuple[Step, bool]](maxlen=_RECENT)
+        default_factory=lambda: deque[tuple[Step, bool]](maxlen=RECENT)
     )
     cut_off: dict[str, float] = field(default_factory=dict[str, float])  # since when, by endpoint
     answered: dict[str, float] = field(default_factory=dict[str, float])  # when last, by endpoint
