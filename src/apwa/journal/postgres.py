@@ -77,11 +77,14 @@ class PostgresStore:
         return _Held(connection)
 
     def is_driven(self) -> bool:
-        with contextlib.closing(self._connection()) as connection:
+        connection = self._connection()
+        try:
             (row,) = connection.execute(
                 "SELECT pg_try_advisory_lock_shared(%s)", (self._number,)
             ).fetchall()
             return not row[0]
+        finally:
+            _let_go(connection)
 
     def connect(self, *, write: bool) -> PostgresConnection:
         connection = self._connection()
@@ -164,7 +167,14 @@ class _Held:
         self._connection = connection
 
     def close(self) -> None:
-        self._connection.close()
+        _let_go(self._connection)
+
+
+def _let_go(connection: Any) -> None:
+    """Close a connection and its locks: the server sees a moment later that one was closed."""
+    with contextlib.suppress(Exception):  # it may be broken already
+        connection.execute("SELECT pg_advisory_unlock_all()")
+    connection.close()
 
 
 class PostgresConnection:
