@@ -11,7 +11,7 @@ import pytest
 from pyroaring import BitMap
 
 from apwa.capabilities import Registry
-from apwa.executor import Executor, Host, LocalHost, LoopbackHost, StepJob, Work
+from apwa.executor import Executor, Host, LocalHost, LoopbackHost, StepEnd, StepJob, Work
 from apwa.models import LeanChat
 from apwa.vocabulary import Caps, ErrorKind, WorkLimits, WorkSpec
 from apwa.vocabulary.control import ChangeLimits
@@ -79,6 +79,18 @@ def executor(
     )  # pyright: ignore[reportArgumentType]
 
 
+async def eight_under_way(
+    work: Executor, endpoint: FakeEndpoint, rows: int
+) -> asyncio.Task[StepEnd]:
+    """Begin a step whose calls are not answered before a release, and wait for the first ones."""
+    endpoint.answer = lambda body: None
+    running = asyncio.create_task(work.run_step(job(a_step(), rows)))
+    async with asyncio.timeout(60):
+        while len(endpoint.seen) < 8:
+            await asyncio.sleep(0.01)
+    return running
+
+
 async def test_all_rows_are_done_though_the_endpoint_is_moody(
     host: Host, endpoint: FakeEndpoint
 ) -> None:
@@ -135,14 +147,10 @@ async def test_a_cap_of_tokens_holds_what_the_endpoint_counted(
 async def test_a_cap_that_is_set_or_lowered_while_calls_are_under_way_is_not_passed(
     host: Host, endpoint: FakeEndpoint, before: Caps | None
 ) -> None:
-    endpoint.answer = lambda body: None
     journal = MemoryJournal()
     work = executor(host, journal, before)
     await work.start()
-    running = asyncio.create_task(work.run_step(job(a_step(), 400)))
-    async with asyncio.timeout(60):
-        while len(endpoint.seen) < 8:
-            await asyncio.sleep(0.01)
+    running = await eight_under_way(work, endpoint, 400)
     work.change_limits(ChangeLimits(caps=Caps(calls=30, tokens=10**7)))
     await asyncio.sleep(0.3)
     endpoint.release.set()
@@ -155,14 +163,10 @@ async def test_a_cap_that_is_set_or_lowered_while_calls_are_under_way_is_not_pas
 async def test_calls_that_are_called_back_count_as_spent(
     host: Host, endpoint: FakeEndpoint
 ) -> None:
-    endpoint.answer = lambda body: None
     journal = MemoryJournal()
     work = executor(host, journal, Caps(calls=1000, tokens=10**7))
     await work.start()
-    running = asyncio.create_task(work.run_step(job(a_step(), 50)))
-    async with asyncio.timeout(60):
-        while len(endpoint.seen) < 8:
-            await asyncio.sleep(0.01)
+    running = await eight_under_way(work, endpoint, 50)
     work.stop("enough", now=True)
     running.cancel()  # as a run does that ends at once
     await asyncio.gather(running, return_exceptions=True)

@@ -105,6 +105,15 @@ def settled(driver: Driver) -> tuple[int, int, int]:
     )
 
 
+async def hold_the_first(driver: Driver, endpoint: FakeEndpoint, *ids: int) -> None:
+    """Lease rows, of which the first is called for and not answered before a release."""
+    endpoint.answer = lambda body: None
+    driver.host.send(OpenStep("run", a_step()))
+    driver.host.send(Grant("fake", 1))
+    driver.host.send(Lease("run", "rate", items(*ids)))
+    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+
+
 async def beats(driver: Driver, count: int) -> None:
     """Let a host live on for a while."""
     enough = len(driver.of(Heartbeat)) + count
@@ -327,11 +336,7 @@ async def test_an_attempt_ends_at_its_time_limit(driver: Driver, endpoint: FakeE
 async def test_leases_that_have_not_begun_are_given_back(
     driver: Driver, endpoint: FakeEndpoint
 ) -> None:
-    endpoint.answer = lambda body: None
-    driver.host.send(OpenStep("run", a_step()))
-    driver.host.send(Grant("fake", 1))
-    driver.host.send(Lease("run", "rate", items(1, 2, 3)))
-    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+    await hold_the_first(driver, endpoint, 1, 2, 3)
     driver.host.send(Revoke([1, 2]))
     driver.host.send(Revoke([2, 77]))
     await driver.until(lambda: len(driver.of(Returned)) == 2)
@@ -345,11 +350,7 @@ async def test_a_lease_that_was_given_back_is_not_worked_when_it_comes_again(
     driver: Driver, endpoint: FakeEndpoint
 ) -> None:
     """As it does when the driver takes a lease for lost that the host has just given back."""
-    endpoint.answer = lambda body: None
-    driver.host.send(OpenStep("run", a_step()))
-    driver.host.send(Grant("fake", 1))
-    driver.host.send(Lease("run", "rate", items(1, 2)))
-    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+    await hold_the_first(driver, endpoint, 1, 2)
     driver.host.send(Revoke([1, 2]))
     driver.host.send(Lease("run", "rate", items(2, 3)))
     endpoint.release.set()
@@ -385,11 +386,7 @@ async def test_a_lease_whose_cell_cannot_be_read_fails_and_harms_nothing(
 async def test_a_begun_lease_is_given_back_when_asked_and_its_call_counts_as_spent(
     driver: Driver, endpoint: FakeEndpoint
 ) -> None:
-    endpoint.answer = lambda body: None
-    driver.host.send(OpenStep("run", a_step()))
-    driver.host.send(Grant("fake", 1))
-    driver.host.send(Lease("run", "rate", items(1, 2)))
-    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+    await hold_the_first(driver, endpoint, 1, 2)
     driver.host.send(Revoke([1], begun=True))
     await driver.until(lambda: bool(driver.of(Returned)) and bool(driver.of(Settled)))
     calls_made, tokens, _ = settled(driver)
@@ -525,11 +522,7 @@ async def test_a_step_that_cannot_be_worked_fails_row_by_row_and_harms_nothing(
 
 
 async def test_after_a_shutdown_the_messages_end(driver: Driver, endpoint: FakeEndpoint) -> None:
-    endpoint.answer = lambda body: None
-    driver.host.send(OpenStep("run", a_step()))
-    driver.host.send(Grant("fake", 1))
-    driver.host.send(Lease("run", "rate", items(1, 2)))
-    await driver.until(lambda: any(beat.in_flight for beat in driver.of(Heartbeat)))
+    await hold_the_first(driver, endpoint, 1, 2)
     driver.host.send(Shutdown())
     await asyncio.wait_for(driver.listening, 60)
     assert driver.outcomes == {}

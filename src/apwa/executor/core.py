@@ -18,7 +18,7 @@ from importlib.metadata import version
 
 from apwa.executor.allotment import BATCH, Allotment, HostState
 from apwa.executor.books import Books
-from apwa.executor.health import RECENT, Health
+from apwa.executor.health import Health
 from apwa.executor.instructions import Instruction, Say, Send
 from apwa.executor.notices import progress
 from apwa.executor.rows import Finished, StepState
@@ -164,10 +164,7 @@ class Core:
             self._back(state, now)
         match message:
             case Outcomes(items=items):
-                for outcome in items[-RECENT:]:
-                    row = self.scheduler.leases.get(outcome.lease_id)
-                    if row is not None:
-                        self.health.outcome(host, row.step.key, outcome)
+                self.health.saw(host, items, self.scheduler)
                 failed = sum(outcome.kind is not None for outcome in items)
                 state.failed += failed
                 state.done += len(items) - failed

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from apwa.executor.scheduler import Scheduler
 from apwa.vocabulary import ErrorKind, Outcome
 from apwa.vocabulary.messages import PaceSample
 
-RECENT = 32  # outcomes of a host that count
+_RECENT = 32  # outcomes of a host that count
 _LEAST = 12  # failures among them, before a host is suspected
 _ILL, _WELL = 0.75, 0.25  # shares of failures: of a sick host at least, of the others at most
 _CUT_OFF_S = 5.0  # of calls that reach nobody, while those of others are answered
@@ -29,7 +30,7 @@ Step = tuple[str, str]
 @dataclass(slots=True)
 class _Record:
     outcomes: deque[tuple[Step, bool]] = field(
-        default_factory=lambda: deque[tuple[Step, bool]](maxlen=RECENT)
+        default_factory=lambda: deque[tuple[Step, bool]](maxlen=_RECENT)
     )
     cut_off: dict[str, float] = field(default_factory=dict[str, float])  # since when, by endpoint
     answered: dict[str, float] = field(default_factory=dict[str, float])  # when last, by endpoint
@@ -47,12 +48,17 @@ class Health:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
-    def outcome(self, host: str, step: Step, outcome: Outcome) -> None:
+    def saw(self, host: str, items: Sequence[Outcome], scheduler: Scheduler) -> None:
+        """Take in outcomes of leases that are held: of many only the last, no more count."""
         record = self._of(host)
-        failed = outcome.kind in _MACHINE
-        record.outcomes.append((step, failed))
-        if failed:
-            record.words = outcome.message
+        for outcome in items[-_RECENT:]:
+            row = scheduler.leases.get(outcome.lease_id)
+            if row is None:
+                continue
+            failed = outcome.kind in _MACHINE
+            record.outcomes.append((row.step.key, failed))
+            if failed:
+                record.words = outcome.message
 
     def calls(self, host: str, endpoint: str, samples: Sequence[PaceSample], now: float) -> None:
         record = self._of(host)
